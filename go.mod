@@ -1,0 +1,3 @@
+module github.com/bhrpc/bhrpc
+
+go 1.26
