@@ -1,0 +1,178 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// Limits bound what one connection may cost. They are announced in the handshake;
+// a sender fails its own call when the peer's limit would be exceeded.
+type Limits struct {
+	Message    spi.Size `json:"message" doc:"largest request or answer, metadata included"`
+	Metadata   spi.Size `json:"metadata" doc:"largest metadata of a request or answer"`
+	Methods    int      `json:"methods" doc:"methods that one connection may number; further ones travel by name in every request"`
+	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline"`
+}
+
+// DefaultLimits returns the limits of docs/protocol.md §8.
+func DefaultLimits() Limits {
+	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20}
+}
+
+func (l Limits) validate() error {
+	return errors.Join(
+		between("limits.message", l.Message, 1<<10, 1<<30),
+		between("limits.metadata", l.Metadata, 1<<10, min(l.Message, 16<<20)),
+		between("limits.methods", l.Methods, 0, 1<<16),
+		between("limits.write_queue", l.WriteQueue, 64<<10, 1<<30),
+	)
+}
+
+// Reconnect is the backoff between attempts to connect to one endpoint. Attempt k
+// after a failure waits uniform(0.2·d, d), d = min(cap, base·factor^k); the first
+// attempt after the loss of a connection waits uniform(0, first).
+type Reconnect struct {
+	First  spi.Duration `json:"first" doc:"longest delay before the first attempt after a loss"`
+	Base   spi.Duration `json:"base" doc:"delay after the first failed attempt"`
+	Factor float64      `json:"factor" doc:"growth of the delay with every failed attempt"`
+	Cap    spi.Duration `json:"cap" doc:"longest delay"`
+	Stable spi.Duration `json:"stable" doc:"a connection that lived this long starts the count anew"`
+}
+
+// DefaultReconnect returns first 200 ms, base 500 ms, factor 1.6, cap 30 s, stable 10 s.
+func DefaultReconnect() Reconnect {
+	return Reconnect{
+		First: spi.Duration(200 * time.Millisecond), Base: spi.Duration(500 * time.Millisecond), Factor: 1.6,
+		Cap: spi.Duration(30 * time.Second), Stable: spi.Duration(10 * time.Second),
+	}
+}
+
+func (r Reconnect) validate() error {
+	return errors.Join(
+		between("reconnect.first", r.First, 0, spi.Duration(time.Minute)),
+		between("reconnect.base", r.Base, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("reconnect.factor", r.Factor, 1, 10),
+		between("reconnect.cap", r.Cap, r.Base, spi.Duration(time.Hour)),
+		between("reconnect.stable", r.Stable, 0, spi.Duration(time.Hour)),
+	)
+}
+
+// Reference says how a consumer uses one service.
+type Reference struct {
+	Version string       `json:"version" doc:"version of the service"`
+	Group   string       `json:"group" doc:"group of the service"`
+	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this service; 0s: the consumer's"`
+}
+
+// ConsumerConfig configures a [Consumer]. Start from [DefaultConsumerConfig]. The
+// fields with json tags are what a configuration file can say; the others are what
+// the program brings.
+type ConsumerConfig struct {
+	Timeout          spi.Duration         `json:"timeout" doc:"time allowed for a call whose context has no deadline"`
+	DialTimeout      spi.Duration         `json:"dial_timeout" doc:"time allowed to connect"`
+	HandshakeTimeout spi.Duration         `json:"handshake_timeout" doc:"time allowed from the connection to the provider's HELLO"`
+	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
+	Reconnect        Reconnect            `json:"reconnect"`
+	Limits           Limits               `json:"limits"`
+	References       map[string]Reference `json:"-"` // by name of the service; may be nil
+
+	// Exactly one of Endpoints and Registry is set.
+	Endpoints []spi.Endpoint // fixed addresses, which serve every service
+	Registry  spi.Registry   // where to look services up; closed by whoever opened it
+
+	SerializerName string           // what the handshake calls it
+	Serializer     spi.Serializer   // writes arguments and reads results
+	LoadBalancer   spi.LoadBalancer // chooses endpoints; closed by whoever opened it
+
+	Interceptors []spi.Interceptor // around every call, the first outermost
+	Log          logrus.FieldLogger
+	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+}
+
+// DefaultConsumerConfig returns the defaults of everything that a file can say.
+func DefaultConsumerConfig() ConsumerConfig {
+	return ConsumerConfig{
+		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
+		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+	}
+}
+
+// Validate lists everything that is wrong with what a file can say.
+func (c ConsumerConfig) Validate() error {
+	errs := []error{
+		between("timeout", c.Timeout, spi.Duration(time.Millisecond), spi.Duration(24*time.Hour)),
+		between("dial_timeout", c.DialTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
+		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
+		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		c.Reconnect.validate(),
+		c.Limits.validate(),
+	}
+	for name, ref := range c.References {
+		if err := between("timeout", ref.Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
+			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ProviderConfig configures a [Provider]. Start from [DefaultProviderConfig].
+type ProviderConfig struct {
+	MaxRequests      int          `json:"max_requests" doc:"requests that may be queued and running at once; the next is answered RESOURCE_EXHAUSTED"`
+	HandshakeTimeout spi.Duration `json:"handshake_timeout" doc:"time allowed from the connection to the consumer's HELLO"`
+	WriteTimeout     spi.Duration `json:"write_timeout" doc:"a consumer that takes no bytes for this long is disconnected"`
+	DrainTimeout     spi.Duration `json:"drain_timeout" doc:"time allowed at shutdown for requests in flight"`
+	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
+	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
+	Limits           Limits       `json:"limits"`
+
+	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
+
+	Registry  spi.Registry // where to announce the services; nil: nowhere; closed by whoever opened it
+	Advertise string       // the address that the registry is told; "": where the listener listens
+
+	Interceptors []spi.Interceptor // around every method, the first outermost
+	Log          logrus.FieldLogger
+}
+
+// DefaultProviderConfig returns the defaults of everything that a file can say.
+func DefaultProviderConfig() ProviderConfig {
+	return ProviderConfig{
+		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
+		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
+	}
+}
+
+// Validate lists everything that is wrong with what a file can say.
+func (c ProviderConfig) Validate() error {
+	return errors.Join(
+		between("max_requests", c.MaxRequests, 1, 1<<20),
+		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
+		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
+		between("weight", c.Weight, 1, 1_000_000),
+		c.Limits.validate(),
+	)
+}
+
+// between reports a value outside [low, high], naming its key.
+func between[T int | float64 | spi.Duration | spi.Size](key string, v, low, high T) error {
+	if v < low || v > high {
+		return &RangeError{Key: key, Message: fmt.Sprintf("%v is not between %v and %v", v, low, high)}
+	}
+	return nil
+}
+
+// RangeError is a configuration value outside its range.
+type RangeError struct {
+	Key     string // relative to the struct, as "limits.message"
+	Message string
+}
+
+func (e *RangeError) Error() string { return e.Key + ": " + e.Message }

@@ -1,0 +1,29 @@
+package spi
+
+import "slices"
+
+// Catalog is the framework's extension points; its fields are the closed list of
+// what can be extended. A program makes one, fills it and passes it down; there is
+// no global one.
+type Catalog struct {
+	Serializers   *Point[Serializer]
+	LoadBalancers *Point[LoadBalancer]
+	Proxies       *Point[Proxy]
+	Registries    *Point[Registry]
+}
+
+// NewCatalog returns a Catalog of empty points.
+func NewCatalog() *Catalog {
+	return &Catalog{
+		Serializers:   NewPoint[Serializer]("serializer"),
+		LoadBalancers: NewPoint[LoadBalancer]("loadbalancer"),
+		Proxies:       NewPoint[Proxy]("proxy"),
+		Registries:    NewPoint[Registry]("registry"),
+	}
+}
+
+// List describes everything in the catalog, by kind in the order of the fields,
+// then by name.
+func (c *Catalog) List() []Info {
+	return slices.Concat(c.Serializers.List(), c.LoadBalancers.List(), c.Proxies.List(), c.Registries.List())
+}

@@ -1,0 +1,113 @@
+package spi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// Hooks is a proxy as plain data: it sees each invocation before and after, and
+// may rewrite its metadata, answer in its place or refuse it. So it can run in
+// another process, at the cost of an exchange per call. [FromHooks] makes a
+// [Proxy] of it. It is safe for concurrent use.
+type Hooks interface {
+	// Before is asked before the call is made. An error fails the call with that
+	// error.
+	Before(ctx context.Context, in Invocation) (Verdict, error)
+
+	// After is told how a call ended, those that Before answered or refused
+	// included.
+	After(ctx context.Context, out Outcome)
+}
+
+// Invocation is a call about to be made.
+type Invocation struct {
+	Service  string   `json:"service"`
+	Method   string   `json:"method"`
+	Metadata Metadata `json:"metadata,omitempty"`
+}
+
+// Verdict says what becomes of an Invocation. The zero Verdict lets it pass.
+type Verdict struct {
+	Metadata Metadata        `json:"metadata,omitempty"` // replaces the call's, unless nil
+	Answer   json.RawMessage `json:"answer,omitempty"`   // the result as JSON; the call is not made
+	Refuse   *Refusal        `json:"refuse,omitempty"`   // the error; the call is not made
+}
+
+// Refusal is an error as plain data.
+type Refusal struct {
+	Code    Code              `json:"code"`
+	Message string            `json:"message"`
+	Details map[string]string `json:"details,omitempty"`
+}
+
+// Outcome is how a call ended.
+type Outcome struct {
+	Service  string   `json:"service"`
+	Method   string   `json:"method"`
+	Endpoint string   `json:"endpoint,omitempty"` // "" if none was reached
+	Took     Duration `json:"took"`
+	Code     Code     `json:"code"`              // 0: no error
+	Message  string   `json:"message,omitempty"` // of the error
+}
+
+// FromHooks returns a [Wrapper] that asks h around each invocation.
+func FromHooks(h Hooks) Proxy { return hooked{h} }
+
+type hooked struct{ hooks Hooks }
+
+// Hooks returns the inner contract, which is what crosses a process boundary.
+func (p hooked) Hooks() Hooks { return p.hooks }
+
+func (p hooked) Bind(any, Invoker) error {
+	return errors.New("this proxy only wraps invocations; bind with another one over its Wrap")
+}
+
+func (p hooked) Wrap(inv Invoker) Invoker { return hookedInvoker{inv, p.hooks} }
+
+type hookedInvoker struct {
+	Invoker
+	hooks Hooks
+}
+
+func (i hookedInvoker) Invoke(ctx context.Context, call *Call) error {
+	start := time.Now()
+	err := i.ask(ctx, call)
+	out := Outcome{Service: call.Method.Service, Method: call.Method.Name, Endpoint: call.Peer, Took: Duration(time.Since(start)), Code: CodeOf(err)}
+	if err != nil {
+		out.Message = err.Error()
+	}
+	i.hooks.After(ctx, out)
+	return err
+}
+
+func (i hookedInvoker) ask(ctx context.Context, call *Call) error {
+	fail := func(e *Error) error {
+		e.Service, e.Method, e.Sent = call.Method.Service, call.Method.Name, SentNo
+		return e
+	}
+	verdict, err := i.hooks.Before(ctx, Invocation{call.Method.Service, call.Method.Name, call.Metadata})
+	switch {
+	case err != nil:
+		return fail(&Error{Code: CodeOf(err), Message: "proxy hook: " + err.Error(), Cause: err})
+	case verdict.Refuse != nil:
+		refused := &Error{Code: verdict.Refuse.Code, Reason: "refused", Message: verdict.Refuse.Message, Details: verdict.Refuse.Details}
+		if !refused.Code.Valid() {
+			refused.Code = PermissionDenied
+		}
+		return fail(refused)
+	case verdict.Answer != nil:
+		if call.Reply == nil {
+			return nil
+		}
+		if err := json.Unmarshal(verdict.Answer, call.Reply); err != nil {
+			return fail(&Error{Code: Internal, Phase: PhaseDecode, Message: "answer of the proxy hook: " + err.Error(), Cause: err})
+		}
+		return nil
+	}
+	if verdict.Metadata != nil {
+		call.Metadata = verdict.Metadata
+	}
+	return i.Invoker.Invoke(ctx, call)
+}

@@ -1,0 +1,184 @@
+package spi
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+)
+
+// Info describes one registered extension. It is plain data: it crosses the
+// process boundary unchanged, and listings and documentation are made from it.
+type Info struct {
+	Kind    string   `json:"kind"`    // extension point, such as "loadbalancer"
+	Name    string   `json:"name"`    // configuration key, such as "round-robin"
+	Doc     string   `json:"doc"`     // one sentence or a few
+	Source  string   `json:"source"`  // "built-in", "package example.org/you/nearest" or "plugin acme"
+	Aliases []string `json:"aliases"` // other names, sorted
+	Fields  []Field  `json:"fields"`  // accepted configuration keys, in declaration order
+}
+
+// Field describes one configuration key of an extension.
+type Field struct {
+	Key     string  `json:"key"`
+	Type    string  `json:"type"`    // for people: "duration", "int", "map of int", …
+	Default string  `json:"default"` // JSON text; "" where it says nothing
+	Doc     string  `json:"doc"`     // from the `doc` struct tag
+	Fields  []Field `json:"fields"`  // keys of an object, or of the objects in a map or list
+}
+
+const (
+	typeObject = "object"
+	typeMapOf  = "map of "
+	typeListOf = "list of "
+)
+
+// element describes what a map or list holds. The zero Field is unconstrained.
+func (f Field) element() Field {
+	inner, ok := strings.CutPrefix(f.Type, typeMapOf)
+	if !ok {
+		inner, ok = strings.CutPrefix(f.Type, typeListOf)
+	}
+	if !ok {
+		return Field{}
+	}
+	return Field{Type: inner, Fields: f.Fields}
+}
+
+func indexField(fields []Field, key string) int {
+	for i, f := range fields {
+		if f.Key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// Fields describes the configuration struct defaults: its exported fields with a
+// `json` tag, their values as defaults, their `doc` tags. It is how [Register]
+// documents an extension, and how the configuration file documents itself. An
+// error is a field that configuration cannot express.
+func Fields(defaults any) ([]Field, error) {
+	v := reflect.ValueOf(defaults)
+	if v.Kind() != reflect.Struct {
+		return nil, fmt.Errorf("configuration %T is not a struct", defaults)
+	}
+	return structFields(v)
+}
+
+func structFields(v reflect.Value) ([]Field, error) {
+	var fields []Field
+	for i := range v.NumField() {
+		sf := v.Type().Field(i)
+		key, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+		if sf.Anonymous && key == "" && v.Field(i).Kind() == reflect.Struct {
+			inner, err := structFields(v.Field(i))
+			if err != nil {
+				return nil, err
+			}
+			fields = append(fields, inner...)
+			continue
+		}
+		if !sf.IsExported() || key == "" || key == "-" {
+			continue
+		}
+		name, inner, err := typeName(sf.Type, v.Field(i))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		f := Field{Key: key, Type: name, Doc: sf.Tag.Get("doc"), Fields: inner}
+		if name != typeObject {
+			text, err := json.Marshal(v.Field(i).Interface())
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			f.Default = string(text)
+			if f.Default == "null" {
+				f.Default = ""
+			}
+		}
+		fields = append(fields, f)
+	}
+	return fields, nil
+}
+
+var (
+	durationType = reflect.TypeFor[Duration]()
+	sizeType     = reflect.TypeFor[Size]()
+	refType      = reflect.TypeFor[Ref]()
+)
+
+// typeName returns the name of a type for people, and the fields of the struct
+// that it is or holds.
+func typeName(t reflect.Type, v reflect.Value) (string, []Field, error) {
+	switch {
+	case t == durationType:
+		return "duration", nil, nil
+	case t == sizeType:
+		return "size", nil, nil
+	case t == refType:
+		return "extension", nil, nil
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "bool", nil, nil
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return "int", nil, nil
+	case reflect.Float32, reflect.Float64:
+		return "float", nil, nil
+	case reflect.String:
+		return "string", nil, nil
+	case reflect.Struct:
+		fields, err := structFields(v)
+		return typeObject, fields, err
+	case reflect.Slice:
+		inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()))
+		return typeListOf + inner, fields, err
+	case reflect.Map:
+		if t.Key().Kind() == reflect.String {
+			inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()))
+			return typeMapOf + inner, fields, err
+		}
+	}
+	return "", nil, fmt.Errorf("a %s cannot be configured", t)
+}
+
+// WriteMarkdown renders infos as the reference page of extensions.
+func WriteMarkdown(w io.Writer, infos []Info) error {
+	var b strings.Builder
+	kind := ""
+	for _, in := range infos {
+		if in.Kind != kind {
+			kind = in.Kind
+			fmt.Fprintf(&b, "## %s\n\n", kind)
+		}
+		fmt.Fprintf(&b, "### `%s`\n\n%s", in.Name, in.Doc)
+		if len(in.Aliases) > 0 {
+			fmt.Fprintf(&b, " Also called `%s`.", strings.Join(in.Aliases, "`, `"))
+		}
+		if in.Source != builtIn {
+			fmt.Fprintf(&b, " (%s)", in.Source)
+		}
+		b.WriteString("\n\n")
+		if len(in.Fields) > 0 {
+			b.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
+			writeFields(&b, in.Fields, "")
+			b.WriteString("\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func writeFields(b *strings.Builder, fields []Field, prefix string) {
+	for _, f := range fields {
+		def := ""
+		if f.Default != "" {
+			def = "`" + f.Default + "`"
+		}
+		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, f.Key, f.Type, def, f.Doc)
+		writeFields(b, f.Fields, prefix+f.Key+".")
+	}
+}

@@ -1,0 +1,21 @@
+package spi
+
+// Proxy makes a client-side value callable. Go cannot make an interface value at
+// run time, so the kinds differ in what they bind: a struct of func fields, a
+// generated stub, a function that takes names and values.
+type Proxy interface {
+	// Bind fills target, a non-nil pointer of a type that this proxy knows, so that
+	// calling it invokes inv. It is called at set-up; what it bound is safe for
+	// concurrent use. An error says what about target is not understood.
+	Bind(target any, inv Invoker) error
+}
+
+// Wrapper is a Proxy that adds something around each invocation and leaves the
+// binding to another one.
+type Wrapper interface {
+	Proxy
+
+	// Wrap returns an Invoker that does its work around inv. The framework binds
+	// with its default proxy over Wrap(inv); direct calls go through it too.
+	Wrap(inv Invoker) Invoker
+}

@@ -1,0 +1,233 @@
+package spi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Pos says where a piece of configuration was written, for error messages. The
+// zero Pos is unknown.
+type Pos struct {
+	Source string // file name as it was given, or "env NAME", or "code"
+	Line   int    // from 1; 0 in an environment variable or in code
+	Column int    // from 1; 0 where Line is
+}
+
+// String returns "bhrpc.yaml:3:15", "env NAME", "code" or "".
+func (p Pos) String() string {
+	if p.Line == 0 {
+		return p.Source
+	}
+	return fmt.Sprintf("%s:%d:%d", p.Source, p.Line, p.Column)
+}
+
+// Raw is a JSON document, such as the configuration of an extension, with where
+// each of its keys stands in its file.
+type Raw struct {
+	JSON []byte         // nil: no configuration, the defaults hold
+	At   map[string]Pos // by dotted key, as "weights" or "tls.ca"; nil: unknown
+}
+
+// Ref names an extension and carries its configuration. In a file it is either a
+// name, as in
+//
+//	loadbalancer: round-robin
+//
+// or a name with configuration, as in
+//
+//	loadbalancer: {use: weighted-random, with: {weights: {"10.0.0.7:7070": 3}}}
+type Ref struct {
+	Use  string // name or alias
+	With Raw
+	Key  string // configuration key that holds the Ref, as "consumer.serializer"; may be ""
+	At   Pos    // where it was written
+}
+
+// UnmarshalJSON accepts both forms.
+func (r *Ref) UnmarshalJSON(data []byte) error {
+	*r = Ref{}
+	if len(data) > 0 && data[0] == '"' {
+		return json.Unmarshal(data, &r.Use)
+	}
+	var long struct {
+		Use  string          `json:"use"`
+		With json.RawMessage `json:"with"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&long); err != nil {
+		return fmt.Errorf(`an extension is a name or {use: name, with: {…}}: %w`, err)
+	}
+	r.Use, r.With.JSON = long.Use, long.With
+	return nil
+}
+
+// MarshalJSON writes the short form where there is no configuration.
+func (r Ref) MarshalJSON() ([]byte, error) {
+	if len(r.With.JSON) == 0 {
+		return json.Marshal(r.Use)
+	}
+	return json.Marshal(map[string]any{"use": r.Use, "with": json.RawMessage(r.With.JSON)})
+}
+
+// Errors about configuration that callers branch on with [errors.Is].
+var (
+	ErrUnknown   = errors.New("unknown")          // a name or key that does not exist
+	ErrRefused   = errors.New("refused")          // a name that exists elsewhere and cannot exist here
+	ErrNotLinked = errors.New("not linked in")    // a known name that this program does not contain
+	ErrDuplicate = errors.New("registered twice") // a name that is taken
+	ErrInvalid   = errors.New("invalid")          // a value that is not accepted
+)
+
+// ConfigError is an error about configuration, with where it was written.
+type ConfigError struct {
+	At      Pos    // where; zero if unknown
+	Key     string // which key, as "consumer.serializer"; may be ""
+	Message string
+	Cause   error // one of the errors above, possibly wrapped
+}
+
+// Error returns place and message on the first line; known names may follow on
+// another.
+func (e *ConfigError) Error() string {
+	switch {
+	case e.At.Line > 0:
+		return e.At.String() + ": " + e.Message
+	case e.At.Source != "" && e.Key != "":
+		return fmt.Sprintf("%s (from %s): %s", e.Key, e.At, e.Message)
+	case e.Key != "":
+		return e.Key + ": " + e.Message
+	}
+	return e.Message
+}
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Cause }
+
+func (r Ref) errorf(cause error, format string, args ...any) *ConfigError {
+	return &ConfigError{At: r.At, Key: r.Key, Message: fmt.Sprintf(format, args...), Cause: cause}
+}
+
+// withKey is the full name of a key of the extension's configuration.
+func (r Ref) withKey(key string) string {
+	prefix := "with."
+	if r.Key != "" {
+		prefix = r.Key + ".with."
+	}
+	return prefix + key
+}
+
+// keyErrorf is errorf for one key of the extension's configuration.
+func (r Ref) keyErrorf(key string, cause error, format string, args ...any) *ConfigError {
+	at := r.At
+	for k := key; ; { // the key itself, or the nearest one around it that has a place
+		if pos, ok := r.With.At[k]; ok {
+			at = pos
+			break
+		}
+		dot := strings.LastIndexByte(k, '.')
+		if dot < 0 {
+			break
+		}
+		k = k[:dot]
+	}
+	return &ConfigError{At: at, Key: r.withKey(key), Message: fmt.Sprintf(format, args...), Cause: cause}
+}
+
+// check compares the configuration with the fields that the extension declares:
+// every key must be one of them, in its exact spelling, and appear once. It works
+// from plain data, so that an extension in another process is checked with the
+// same words before it is asked anything. encoding/json alone lets wrong case and
+// duplicates through. All faults are reported, not only the first.
+func (r Ref) check(info Info) error {
+	if len(r.With.JSON) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(r.With.JSON))
+	dec.UseNumber()
+	var faults []error
+	top := Field{Type: typeObject, Fields: info.Fields}
+	if err := r.walk(dec, info, top, "", &faults); err != nil {
+		return r.errorf(ErrInvalid, "configuration of %s %q: %v", info.Kind, info.Name, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return r.errorf(ErrInvalid, "configuration of %s %q: something follows the document", info.Kind, info.Name)
+	}
+	return errors.Join(faults...)
+}
+
+// walk reads one JSON value, which f describes. path is "" at the top.
+func (r Ref) walk(dec *json.Decoder, info Info, f Field, path string, faults *[]error) error {
+	token, err := dec.Token()
+	if err != nil {
+		return err
+	}
+	inner := f.element()
+	switch token {
+	case json.Delim('['):
+		for dec.More() {
+			if err := r.walk(dec, info, inner, path, faults); err != nil {
+				return err
+			}
+		}
+		_, err = dec.Token()
+		return err
+	case json.Delim('{'):
+		seen := make(map[string]bool)
+		for dec.More() {
+			token, err := dec.Token()
+			if err != nil {
+				return err
+			}
+			key := token.(string) // the decoder guarantees it
+			full := key
+			if path != "" {
+				full = path + "." + key
+			}
+			field := inner
+			if f.Type == typeObject {
+				at := indexField(f.Fields, key)
+				if at >= 0 {
+					field = f.Fields[at]
+				} else {
+					field = Field{}
+					*faults = append(*faults, r.unknownKey(info, f.Fields, full, key))
+				}
+			}
+			if seen[key] {
+				*faults = append(*faults, r.keyErrorf(full, ErrInvalid, "key %s appears twice", r.withKey(full)))
+			}
+			seen[key] = true
+			if err := r.walk(dec, info, field, full, faults); err != nil {
+				return err
+			}
+		}
+		_, err = dec.Token()
+		return err
+	}
+	if path == "" && token != nil {
+		return fmt.Errorf("want keys and values, not %v", token)
+	}
+	return nil
+}
+
+func (r Ref) unknownKey(info Info, fields []Field, full, key string) error {
+	known := make([]string, len(fields))
+	for i, f := range fields {
+		known[i] = f.Key
+	}
+	message := "unknown key " + r.withKey(full)
+	if near := Nearest(key, known); near != "" {
+		message += fmt.Sprintf("; did you mean %q?", near)
+	}
+	if len(known) == 0 {
+		message += fmt.Sprintf("\n  %s %q takes no configuration", info.Kind, info.Name)
+	} else {
+		message += fmt.Sprintf("\n  keys of %s %q: %s", info.Kind, info.Name, strings.Join(known, ", "))
+	}
+	return r.keyErrorf(full, ErrUnknown, "%s", message)
+}
