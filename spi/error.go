@@ -53,10 +53,11 @@ func (c Code) Valid() bool { return c >= Canceled && c <= Unauthenticated }
 // Canceled or DeadlineExceeded for the context errors, 0 for nil, and Unknown
 // for everything else.
 func CodeOf(err error) Code {
+	if err == nil { // before e, which would cost an allocation
+		return 0
+	}
 	var e *Error
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &e):
 		return e.Code
 	case errors.Is(err, context.Canceled):

@@ -71,9 +71,13 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// check is over all 24 bytes, with bytes 6 and 7 zero.
+var zeros [2]byte
+
+// check is over all 24 bytes, bytes 6 and 7 taken as zero.
 func check(b []byte) uint16 {
-	sum := crc32.Checksum(b[:HeaderSize], castagnoli)
+	sum := crc32.Update(0, castagnoli, b[:6])
+	sum = crc32.Update(sum, castagnoli, zeros[:])
+	sum = crc32.Update(sum, castagnoli, b[8:HeaderSize])
 	return uint16(sum>>16) ^ uint16(sum)
 }
 
@@ -82,7 +86,6 @@ func PutHeader(b []byte, h Header) {
 	_ = b[HeaderSize-1]
 	binary.BigEndian.PutUint16(b, Magic)
 	b[2], b[3], b[4], b[5] = byte(h.Type), h.Flags, h.Serializer, h.Code
-	b[6], b[7] = 0, 0
 	binary.BigEndian.PutUint64(b[8:], h.ID)
 	binary.BigEndian.PutUint32(b[16:], h.Metadata)
 	binary.BigEndian.PutUint32(b[20:], h.Body)
@@ -91,9 +94,15 @@ func PutHeader(b []byte, h Header) {
 
 // AppendHeader appends h to dst.
 func AppendHeader(dst []byte, h Header) []byte {
-	var b [HeaderSize]byte
-	PutHeader(b[:], h)
-	return append(dst, b[:]...)
+	dst = append(dst, make([]byte, HeaderSize)...)
+	PutHeader(dst[len(dst)-HeaderSize:], h)
+	return dst
+}
+
+// FrameSize returns the size of the frame that begins b, header included, from a
+// header that was not checked. b has at least HeaderSize bytes.
+func FrameSize(b []byte) int64 {
+	return HeaderSize + int64(binary.BigEndian.Uint32(b[16:])) + int64(binary.BigEndian.Uint32(b[20:]))
 }
 
 // ParseHeader reads the first HeaderSize bytes of b, which has at least as many.
@@ -102,10 +111,7 @@ func ParseHeader(b []byte) (Header, error) {
 	if binary.BigEndian.Uint16(b) != Magic {
 		return Header{}, ErrMagic
 	}
-	var zeroed [HeaderSize]byte
-	copy(zeroed[:], b)
-	zeroed[6], zeroed[7] = 0, 0
-	if binary.BigEndian.Uint16(b[6:]) != check(zeroed[:]) {
+	if binary.BigEndian.Uint16(b[6:]) != check(b) {
 		return Header{}, ErrCheck
 	}
 	h := Header{

@@ -1,0 +1,53 @@
+package core
+
+import "sync"
+
+// buffer is a pooled byte slice. Exactly one part of the engine owns a buffer at a
+// time, and the last owner puts it back.
+type buffer struct{ b []byte }
+
+// The size classes of the pools: 1 KiB, 4 KiB, 16 KiB, 64 KiB, 256 KiB, 1 MiB.
+// Larger buffers are left to the garbage collector.
+const (
+	classes   = 6
+	smallest  = 1 << 10
+	classStep = 2 // bits between classes
+)
+
+// Pools of plain memory may be shared by the whole process; pools of channels or
+// timers may not (they would leak between testing/synctest bubbles).
+var buffers [classes]sync.Pool
+
+// newBuffer returns an empty buffer with room for at least size bytes.
+func newBuffer(size int) *buffer {
+	for i := range classes {
+		room := smallest << (classStep * i)
+		if size > room {
+			continue
+		}
+		if b, _ := buffers[i].Get().(*buffer); b != nil {
+			return b
+		}
+		return &buffer{make([]byte, 0, room)}
+	}
+	return &buffer{make([]byte, 0, size)}
+}
+
+// release gives the buffer back. Whoever calls it must not touch it afterwards. A
+// nil buffer is fine.
+func (b *buffer) release() {
+	if b == nil {
+		return
+	}
+	for i := classes - 1; i >= 0; i-- {
+		room := smallest << (classStep * i)
+		if cap(b.b) < room {
+			continue
+		}
+		if cap(b.b) < room<<(classStep+1) { // not one that outgrew its class by far
+			b.b = b.b[:0]
+			buffers[i].Put(b)
+		}
+		return
+	}
+}

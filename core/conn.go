@@ -1,0 +1,286 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/google/uuid"
+)
+
+// agent is what this implementation calls itself in a HELLO.
+const agent = "bhrpc-go/0.1"
+
+// maxName bounds names of services and methods and keys of metadata, in bytes.
+const maxName = 255
+
+// What every peer must take, in bytes, so that errors always fit.
+const (
+	minMessage  = 64 << 10
+	minMetadata = 1 << 10
+)
+
+// Why a connection ends; [reasonOf] turns them into words for users.
+var (
+	errTooLarge     = errors.New("frame larger than the limits announced")
+	errWriteStalled = errors.New("the peer took no bytes for the write timeout")
+	errGoAway       = errors.New("the peer is shutting down")
+	errClosed       = errors.New("closed by this side")
+	errHandshake    = errors.New("no HELLO within the handshake timeout")
+
+	errConsumerClosed = fmt.Errorf("the consumer is %w", errClosed)
+)
+
+// protocolError is a peer that does not speak the protocol.
+type protocolError struct{ what string }
+
+func (e *protocolError) Error() string { return e.what }
+
+func protocolErrorf(format string, args ...any) error {
+	return &protocolError{fmt.Sprintf(format, args...)}
+}
+
+// side is the half of a connection that differs between consumer and provider.
+type side interface {
+	// opened is called when both HELLOs are seen. An error ends the connection.
+	opened(peer wire.HelloBody) error
+
+	// handle takes a frame that is neither HELLO nor PING nor PONG. An error ends
+	// the connection. It must not block.
+	handle(f frame) error
+
+	// idle is called when all that one read brought was handled.
+	idle()
+
+	// closing is called once, by whoever ends the connection, before the socket is
+	// closed: the connection must not be chosen any more. It must not block.
+	closing(cause error)
+
+	// closed is called by run when nothing is written any more.
+	closed(cause error)
+}
+
+// conn is one connection, on either side; docs/connections.md §1 draws its life.
+type conn struct {
+	side
+	nc     net.Conn
+	remote string
+	out    outbox
+	in     *frameReader
+	hello  wire.HelloBody // what this side says
+	begin  bool           // this side says it first
+
+	handshakeTimeout time.Duration
+
+	once  sync.Once
+	cause error         // why it ended; read after ended is closed
+	ended chan struct{} // closed when the first cause is known
+
+	framesIn, framesSkipped atomic.Uint64
+}
+
+// connConfig is what both sides need to make a conn.
+type connConfig struct {
+	limits           Limits
+	handshakeTimeout time.Duration
+	writeTimeout     time.Duration
+	instance         uuid.UUID
+	serializers      []wire.Name
+	begin            bool
+}
+
+func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
+	raw := newRawConn(nc)
+	c.side, c.nc, c.remote = s, nc, nc.RemoteAddr().String()
+	c.begin, c.handshakeTimeout = cfg.begin, cfg.handshakeTimeout
+	c.in = newFrameReader(nc, raw, cfg.limits)
+	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
+	c.ended = make(chan struct{})
+	c.hello = wire.HelloBody{
+		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
+		Serializers: cfg.serializers, Agent: agent,
+		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
+	}
+}
+
+// run is the whole life of the connection.
+func (c *conn) run() {
+	defer c.cleanUp() // deferred, because an inline handler may end the goroutine
+	err := c.handshake()
+	for err == nil {
+		err = c.readFrame()
+	}
+	c.close(err)
+}
+
+// cleanUp frees everything, in the order of docs/connections.md §1.
+func (c *conn) cleanUp() {
+	c.close(errClosed)
+	c.in.close()
+	c.out.close(c.cause)
+	c.closed(c.cause)
+}
+
+// close ends the connection; the first cause counts. It does not block and may be
+// called from anywhere; run does the cleanup.
+func (c *conn) close(cause error) {
+	c.once.Do(func() {
+		c.cause = cause
+		close(c.ended)
+		c.closing(cause)
+		if tcp, ok := c.nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
+			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
+		}
+		_ = c.nc.Close()
+	})
+}
+
+// handshake exchanges HELLO within the handshake timeout.
+func (c *conn) handshake() error {
+	_ = c.nc.SetReadDeadline(time.Now().Add(c.handshakeTimeout))
+	if c.begin {
+		c.sayHello()
+	}
+	limits := c.in.limits
+	c.in.limits.Message, c.in.limits.Metadata = wire.MaxHello, wire.MaxHello
+	f, err := c.in.next()
+	c.in.limits = limits
+	switch {
+	case isTimeout(err):
+		return errHandshake
+	case err != nil:
+		return err
+	case f.Type == wire.GoAway:
+		return refused(f)
+	case f.Type != wire.Hello:
+		return protocolErrorf("%s before HELLO", f.Type)
+	}
+	peer, err := wire.ParseHello(f.body())
+	if err != nil {
+		return err
+	}
+	if peer.MinVersion > wire.Version || peer.MaxVersion < wire.Version {
+		return c.refuse(wire.GoAwayIncompatible, fmt.Sprintf("protocol versions %d to %d are not spoken here, only %d", peer.MinVersion, peer.MaxVersion, wire.Version))
+	}
+	if peer.MaxMessage < minMessage || peer.MaxMetadata < minMetadata {
+		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
+	}
+	if err := c.opened(peer); err != nil {
+		return err
+	}
+	if !c.begin {
+		c.sayHello()
+	}
+	return c.nc.SetReadDeadline(time.Time{})
+}
+
+func (c *conn) sayHello() {
+	c.out.sendControl(wire.Header{Type: wire.Hello}, wire.AppendHello(nil, c.hello))
+	c.out.kick()
+}
+
+// refuse tells the peer why, if it takes the bytes at once, and returns the error
+// that ends the connection.
+func (c *conn) refuse(reason uint8, why string) error {
+	c.out.sendControl(wire.Header{Type: wire.GoAway, Code: reason}, wire.AppendGoAway(nil, wire.GoAwayBody{Message: why}))
+	c.out.farewell()
+	return protocolErrorf("%s", why)
+}
+
+// refused is a GOAWAY in place of HELLO.
+func refused(f frame) error {
+	body, err := wire.ParseGoAway(f.body())
+	if err != nil {
+		return err
+	}
+	if f.Code == wire.GoAwayShutdown {
+		return errGoAway
+	}
+	return protocolErrorf("refused: %s", body.Message)
+}
+
+// readFrame reads and handles one frame.
+func (c *conn) readFrame() error {
+	f, err := c.in.next()
+	if err != nil {
+		return err
+	}
+	c.framesIn.Add(1)
+	switch f.Type {
+	case wire.Ping: // answered here, whatever handlers and queues are doing
+		c.out.answerPing(f.ID)
+	case wire.Pong:
+	case wire.Hello:
+		return protocolErrorf("a second HELLO")
+	default:
+		if err := c.handle(f); err != nil {
+			return err
+		}
+	}
+	if !c.in.more() {
+		c.idle()
+		c.out.kick()
+	}
+	return nil
+}
+
+// skip drops a frame of a type that this version does not know.
+func (c *conn) skip(f frame) {
+	f.owned.release()
+	c.framesSkipped.Add(1)
+}
+
+// reasonOf returns the word and the text for why a connection ended.
+func reasonOf(cause error) (reason, text string) {
+	var wrong *protocolError
+	switch {
+	case errors.Is(cause, io.EOF):
+		return spi.ReasonEOF, "the peer closed the connection"
+	case errors.Is(cause, io.ErrUnexpectedEOF):
+		return spi.ReasonEOF, "the peer closed the connection in the middle of a frame"
+	case errors.Is(cause, syscall.ECONNRESET), errors.Is(cause, syscall.EPIPE), errors.Is(cause, io.ErrClosedPipe):
+		return spi.ReasonReset, "the connection was reset"
+	case errors.Is(cause, errWriteStalled):
+		return spi.ReasonWriteStalled, cause.Error()
+	case errors.Is(cause, errGoAway):
+		return spi.ReasonGoAway, cause.Error()
+	case errors.Is(cause, errClosed):
+		return spi.ReasonClosed, cause.Error()
+	case errors.As(cause, &wrong), errors.Is(cause, wire.ErrMagic), errors.Is(cause, wire.ErrCheck), errors.Is(cause, wire.ErrFlags),
+		errors.Is(cause, wire.ErrMalformed), errors.Is(cause, errTooLarge):
+		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
+	case errors.Is(cause, errHandshake):
+		return spi.ReasonConnecting, cause.Error()
+	}
+	return spi.ReasonReset, strings.TrimPrefix(cause.Error(), "read ")
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// lost is the error of a call whose connection ended.
+func lost(cause error, sent spi.Sent) *spi.Error {
+	reason, text := reasonOf(cause)
+	return &spi.Error{Code: spi.Unavailable, Reason: reason, Phase: spi.PhaseWait, Sent: sent, Message: text, Cause: fmt.Errorf("%w: %w", spi.ErrConnLost, cause)}
+}
+
+// contextError translates the end of a context, in the one place where that is
+// done.
+func contextError(err error, phase spi.Phase, sent spi.Sent) *spi.Error {
+	e := &spi.Error{Code: spi.DeadlineExceeded, Phase: phase, Sent: sent, Message: "the deadline passed", Cause: err}
+	if errors.Is(err, context.Canceled) {
+		e.Code, e.Message = spi.Canceled, "the caller gave up"
+	}
+	return e
+}

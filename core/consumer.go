@@ -1,0 +1,234 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/google/uuid"
+	"github.com/sirupsen/logrus"
+)
+
+const (
+	// dialLimit bounds how many connections a Consumer makes at once.
+	dialLimit = 64
+
+	// keptTargets bounds the methods that a Consumer remembers; beyond it they are
+	// resolved for every call.
+	keptTargets = 1 << 16
+)
+
+// Consumer makes calls to providers. It implements [spi.Invoker] and is safe for
+// use by thousands of goroutines. Make one per configuration and keep it: it holds
+// a connection to every endpoint.
+type Consumer struct {
+	cfg      ConsumerConfig
+	instance uuid.UUID
+	start    time.Time // zero of the clock of spi.Load
+	invoke   spi.InvokeFunc
+	states   sync.Pool // of *callState
+	dials    chan struct{}
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // endpoints and watches; Add happens with mu held and closed false
+
+	targetsMu sync.RWMutex
+	targets   map[[2]string]*spi.Method // by service and method
+
+	mu        sync.Mutex
+	closed    bool
+	endpoints map[string]*endpoint    // by address
+	sets      map[string]*endpointSet // by service key; only "" where addresses are fixed
+}
+
+// target is a method as a Consumer resolved it: what a call need not look up.
+type target struct {
+	consumer *Consumer
+	key      string // service key
+	name     string
+	timeout  time.Duration
+	set      *endpointSet
+}
+
+// NewConsumer returns a Consumer and starts to connect to its endpoints; it does
+// not wait for that. Errors are about the configuration.
+func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	switch {
+	case cfg.Serializer == nil || cfg.SerializerName == "":
+		return nil, errors.New("a consumer needs a serializer and its name")
+	case cfg.LoadBalancer == nil:
+		return nil, errors.New("a consumer needs a load balancer")
+	case (len(cfg.Endpoints) == 0) == (cfg.Registry == nil):
+		return nil, errors.New("a consumer needs either endpoints or a registry")
+	}
+	if cfg.Log == nil {
+		cfg.Log = silent()
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+	}
+	instance, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make an instance id: %w", err)
+	}
+	c := &Consumer{cfg: cfg, instance: instance, start: time.Now(), dials: make(chan struct{}, dialLimit),
+		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.states.New = func() any { return new(callState) }
+	c.invoke = spi.Compose(c.call, cfg.Interceptors...)
+	if cfg.Registry == nil {
+		all := newEndpointSet("")
+		c.sets[""] = all
+		if err := c.update(all, cfg.Endpoints); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+func silent() logrus.FieldLogger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
+}
+
+// Close ends every connection; calls under way fail with UNAVAILABLE. It returns
+// when everything the Consumer started is gone, and is safe to call twice. What the
+// configuration brought (registry, load balancer) stays open.
+func (c *Consumer) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.cancel()
+	c.running.Wait()
+	return nil
+}
+
+// now is the time on the clock of spi.Load.
+func (c *Consumer) now() time.Duration { return time.Since(c.start) }
+
+func (c *Consumer) connConfig() connConfig {
+	return connConfig{
+		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
+		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
+	}
+}
+
+// Method resolves a method; see [spi.Invoker].
+func (c *Consumer) Method(service, name string) *spi.Method {
+	key := [2]string{service, name}
+	c.targetsMu.RLock()
+	m := c.targets[key]
+	c.targetsMu.RUnlock()
+	if m != nil {
+		return m
+	}
+	ref := c.cfg.References[service]
+	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name, timeout: c.cfg.Timeout.D()}
+	if ref.Timeout > 0 {
+		t.timeout = ref.Timeout.D()
+	}
+	t.set = c.set(t.key)
+	m = &spi.Method{Service: service, Name: name, Version: ref.Version, Group: ref.Group, Host: t}
+	c.targetsMu.Lock()
+	defer c.targetsMu.Unlock()
+	if known := c.targets[key]; known != nil {
+		return known
+	}
+	if len(c.targets) < keptTargets {
+		c.targets[key] = m
+	}
+	return m
+}
+
+// set returns the endpoints of a service, and begins to watch the registry for
+// them if need be.
+func (c *Consumer) set(service string) *endpointSet {
+	if c.cfg.Registry == nil {
+		service = ""
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.sets[service]; s != nil {
+		return s
+	}
+	s := newEndpointSet(service)
+	c.sets[service] = s
+	if !c.closed {
+		c.running.Go(func() { c.watch(s) })
+	}
+	return s
+}
+
+// watch follows the registry until the Consumer is closed.
+func (c *Consumer) watch(s *endpointSet) {
+	log := c.cfg.Log.WithField("service", s.service)
+	err := c.cfg.Registry.Watch(c.ctx, s.service, func(listed []spi.Endpoint) {
+		log.WithField("endpoints", len(listed)).Debug("the registry listed endpoints")
+		if err := c.update(s, listed); err != nil {
+			log.WithError(err).Error("cannot use what the registry listed")
+		}
+	})
+	if err == nil {
+		err = errClosed
+	} else {
+		log.WithError(err).Error("the registry cannot be watched")
+	}
+	if s.current.Load() == nil {
+		s.failed = err
+		close(s.known)
+	}
+}
+
+// Invoke makes a call and waits for its answer; see [spi.Invoker]. Without a
+// deadline of its own, ctx is bounded by the call's Timeout, or what is configured.
+// An endpoint that cannot be reached is replaced by another one as long as nothing
+// was sent.
+func (c *Consumer) Invoke(ctx context.Context, call *spi.Call) error { return c.invoke(ctx, call) }
+
+// call is Invoke within the interceptors.
+func (c *Consumer) call(ctx context.Context, call *spi.Call) error {
+	t, ok := call.Method.Host.(*target)
+	if !ok || t.consumer != c {
+		t = c.Method(call.Method.Service, call.Method.Name).Host.(*target)
+	}
+	s := c.states.Get().(*callState)
+	s.begin(ctx, t, call)
+	err := s.attempts(ctx)
+	if err == nil {
+		err = s.finish()
+	}
+	s.reset()
+	c.states.Put(s)
+	if err == nil {
+		return nil
+	}
+	var failure *spi.Error
+	if !errors.As(err, &failure) { // nothing in here returns another kind
+		return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+	}
+	return c.annotate(failure, call)
+}
+
+// annotate completes an error with what was called and where. Errors of an attempt
+// to connect are shared by the calls that waited for it, so it works on a copy.
+func (c *Consumer) annotate(failure *spi.Error, call *spi.Call) error {
+	e := *failure
+	e.Service, e.Method = call.Method.Service, call.Method.Name
+	if e.Endpoint == "" {
+		e.Endpoint = call.Peer
+	}
+	return &e
+}

@@ -1,0 +1,236 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// consumerConn is the consumer's half of a connection.
+type consumerConn struct {
+	conn
+	endpoint *endpoint
+	ready    chan struct{} // closed when the provider's HELLO was seen
+
+	// From the provider's HELLO; read-only once ready is closed.
+	peer       wire.HelloBody
+	serializer uint8 // the provider's number for this consumer's serializer
+
+	calls    waiters
+	inFlight atomic.Int32  // calls that have a waiter
+	late     atomic.Uint64 // answers that nobody waited for
+
+	// Guarded by out.mu.
+	sequence uint64
+	numbers  map[*target]uint64 // methods defined on this connection
+	stopped  bool               // GOAWAY was queued: no more requests
+	draining chan struct{}      // closed when stopped is set
+}
+
+func newConsumerConn(e *endpoint, nc net.Conn) *consumerConn {
+	c := &consumerConn{endpoint: e, ready: make(chan struct{}), draining: make(chan struct{}), numbers: make(map[*target]uint64)}
+	c.init(nc, c, e.consumer.connConfig())
+	return c
+}
+
+// opened checks that the provider reads what this consumer writes.
+func (c *consumerConn) opened(peer wire.HelloBody) error {
+	want := c.hello.Serializers[0].Name
+	var offered []string
+	for _, s := range peer.Serializers {
+		offered = append(offered, s.Name)
+		if s.Name == want {
+			c.serializer = s.Number
+		}
+	}
+	if c.serializer == 0 {
+		return &serializerError{want, offered}
+	}
+	c.peer = peer
+	close(c.ready)
+	return nil
+}
+
+// serializerError is a provider that cannot read what this consumer writes.
+type serializerError struct {
+	want    string
+	offered []string
+}
+
+func (e *serializerError) Error() string {
+	return fmt.Sprintf("the provider does not offer serializer %q; it offers %s", e.want, strings.Join(e.offered, ", "))
+}
+
+func (c *consumerConn) handle(f frame) error {
+	switch f.Type {
+	case wire.Response, wire.Error:
+		if !c.calls.answered(f) {
+			c.late.Add(1)
+		}
+	case wire.GoAway:
+		defer f.owned.release()
+		if _, err := wire.ParseGoAway(f.body()); err != nil {
+			return err
+		}
+		c.stop()
+	case wire.Request, wire.Cancel:
+		f.owned.release()
+		return protocolErrorf("%s from a provider", f.Type)
+	default:
+		c.skip(f)
+	}
+	return nil
+}
+
+func (c *consumerConn) idle() {}
+
+// stop answers the provider's GOAWAY: no request follows this side's own.
+func (c *consumerConn) stop() {
+	c.out.mu.Lock()
+	if c.stopped || c.out.err != nil {
+		c.out.mu.Unlock()
+		return
+	}
+	c.stopped = true
+	close(c.draining)
+	c.out.mu.Unlock()
+	c.endpoint.forget(c)
+	payload := newBuffer(headroom)
+	payload.b = payload.b[:headroom]
+	_ = c.out.send(context.Background(), &outgoing{Header: wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, payload: payload, flush: true})
+	c.finish(0)
+}
+
+// finish counts n calls as over and closes a draining connection after its last.
+func (c *consumerConn) finish(n int32) {
+	if c.inFlight.Add(-n) == 0 {
+		select {
+		case <-c.draining:
+			c.close(errGoAway)
+		default:
+		}
+	}
+}
+
+func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
+
+func (c *consumerConn) closed(cause error) { c.calls.fail(cause) }
+
+// roundTrip sends the request in s and waits for the answer, which it leaves in
+// s.answer, in a buffer that belongs to the caller. s.payload belongs to the
+// connection from here on. Errors are *spi.Error.
+func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
+	head := headroom - wire.HeaderSize + len(s.target.key) + len(s.target.name) // at most what assign adds
+	metadata, message := head+s.out.metadata, head+len(s.out.payload.b)-headroom
+	if uint64(message) > c.peer.MaxMessage || uint64(metadata) > c.peer.MaxMetadata {
+		s.out.payload.release()
+		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseEncode, Sent: spi.SentNo,
+			Message: fmt.Sprintf("the request has %d bytes, %d of them metadata; the provider takes %d and %d", message, metadata, c.peer.MaxMessage, c.peer.MaxMetadata)}
+	}
+	w, err := c.calls.take()
+	if err != nil {
+		s.out.payload.release()
+		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseQueue, Sent: spi.SentNo, Message: err.Error()}
+	}
+	s.conn, s.waiter = c, w
+	others := c.inFlight.Add(1) > 1
+	defer c.finish(1)
+
+	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
+	s.out.assigner, s.out.wait, s.out.flush, s.out.yield = s, true, true, others
+	if err := c.send(ctx, s); err != nil {
+		c.calls.put(w)
+		return err
+	}
+	return c.await(ctx, s)
+}
+
+// send queues the request.
+func (c *consumerConn) send(ctx context.Context, s *callState) error {
+	err := c.out.send(ctx, &s.out)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		e := contextError(err, spi.PhaseQueue, spi.SentNo)
+		e.Message += "; the connection's write queue was full: the provider takes no bytes"
+		return e
+	}
+	e := lost(err, spi.SentNo)
+	e.Phase = spi.PhaseQueue
+	return e
+}
+
+// assign gives the request its id and its method, in wire order. out.mu is held.
+func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, error) {
+	c := s.conn
+	if c.stopped {
+		return nil, errGoAway
+	}
+	c.sequence++
+	s.id = c.sequence<<slotBits | uint64(s.waiter.slot)
+	f.ID = s.id
+	if number, ok := c.numbers[s.target]; ok {
+		head = wire.AppendMethod(head, number)
+	} else {
+		number = uint64(len(c.numbers)) + 1
+		if number > c.peer.MaxMethods {
+			number = 0
+		} else {
+			c.numbers[s.target] = number
+		}
+		head = wire.AppendDefine(head, number, s.target.key, s.target.name)
+	}
+	head = wire.AppendTimeout(head, uint64(max(s.left/time.Microsecond, 1)))
+	s.waiter.position = position
+	s.waiter.id.Store(s.id) // from here on the answer may come
+	return head, nil
+}
+
+// await waits for the answer, the end of the connection, or the end of the call's
+// time.
+func (c *consumerConn) await(ctx context.Context, s *callState) error {
+	w := s.waiter
+	var timeout <-chan time.Time
+	if s.timed {
+		if w.timer == nil {
+			w.timer = time.NewTimer(s.left)
+		} else {
+			w.timer.Reset(s.left)
+		}
+		timeout = w.timer.C
+	}
+	var gaveUp error
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		gaveUp = ctx.Err()
+	case <-timeout:
+		gaveUp = context.DeadlineExceeded
+	}
+	if s.timed {
+		w.timer.Stop()
+	}
+	if gaveUp != nil {
+		if w.id.CompareAndSwap(s.id, 0) {
+			sent := c.out.cancel(s.id, w.position)
+			c.calls.put(w)
+			return contextError(gaveUp, spi.PhaseWait, sent)
+		}
+		<-w.done // the answer came in the same moment
+	}
+	answer, err, position := w.answer, w.err, w.position
+	c.calls.put(w)
+	if err != nil {
+		return lost(err, c.out.sent(position))
+	}
+	s.answer = answer
+	return nil
+}

@@ -1,0 +1,309 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// userTimeout is how long the kernel lets sent bytes go unacknowledged before it
+// gives a connection up (Linux only).
+const userTimeout = 25 * time.Second
+
+// endpointState is where an endpoint stands; docs/connections.md §3 draws the
+// edges.
+type endpointState uint8
+
+const (
+	connecting endpointState = iota
+	up
+	backoff
+	gone
+)
+
+// endpoint is one provider address of a Consumer. Its goroutine, run, owns the
+// connection: it dials, waits for the connection to end, and dials again.
+type endpoint struct {
+	consumer *Consumer
+	address  string
+	load     spi.Load
+	log      logrus.FieldLogger
+
+	ctx    context.Context // ends when the endpoint is no longer listed
+	cancel context.CancelFunc
+	conns  sync.WaitGroup // one for each conn.run
+
+	mu      sync.Mutex
+	state   endpointState
+	conn    *consumerConn // set in state up only
+	attempt *attempt      // what callers wait for: the current try to connect or the next; nil in state up
+	last    error         // of the last attempt that failed; nil after one that did not
+
+	// Of run alone.
+	failures int       // failed attempts in a row
+	downAt   time.Time // since when there is no connection
+
+	// Guarded by Consumer.mu.
+	sets []*endpointSet // where it is listed; without any it is closed
+}
+
+// attempt is one try to connect. over is closed when conn or err is set.
+type attempt struct {
+	over chan struct{}
+	conn *consumerConn
+	err  error // an *spi.Error
+}
+
+func newAttempt() *attempt { return &attempt{over: make(chan struct{})} }
+
+func newEndpoint(c *Consumer, address string) *endpoint {
+	e := &endpoint{consumer: c, address: address, attempt: newAttempt(), log: c.cfg.Log.WithField("endpoint", address)}
+	e.ctx, e.cancel = context.WithCancel(c.ctx)
+	return e
+}
+
+// run connects and reconnects until the endpoint is closed. It returns when every
+// connection of the endpoint has been cleaned up.
+func (e *endpoint) run() {
+	defer e.conns.Wait()
+	defer func() { e.become(gone, nil, e.closedError()) }()
+	e.downAt = time.Now()
+	for first := true; ; first = false {
+		e.become(connecting, nil, nil)
+		c, err := e.connect()
+		if e.ctx.Err() != nil {
+			return
+		}
+		wait := time.Duration(0)
+		if err != nil {
+			wait = e.failed(err)
+		} else {
+			wait = e.serve(c, first)
+		}
+		if !sleep(e.ctx, wait) {
+			return
+		}
+	}
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// connect dials and shakes hands once. The connection closes when the endpoint
+// does.
+func (e *endpoint) connect() (*consumerConn, error) {
+	cfg := &e.consumer.cfg
+	select { // so that a thousand endpoints do not dial in the same moment
+	case e.consumer.dials <- struct{}{}:
+		defer func() { <-e.consumer.dials }()
+	case <-e.ctx.Done():
+		return nil, e.ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, cfg.DialTimeout.D())
+	defer cancel()
+	nc, err := cfg.Dial(ctx, e.address)
+	if err != nil {
+		return nil, e.dialError(err)
+	}
+	tuneSocket(nc, userTimeout)
+	c := newConsumerConn(e, nc)
+	e.conns.Go(func() {
+		defer context.AfterFunc(e.ctx, func() { c.close(errClosed) })()
+		c.run()
+	})
+	select {
+	case <-c.ready:
+		return c, nil
+	case <-c.ended:
+		return nil, e.handshakeError(c.cause)
+	}
+}
+
+// failed ends an attempt and returns how long to wait before the next.
+func (e *endpoint) failed(err error) time.Duration {
+	e.failures++
+	var failure *spi.Error
+	if errors.As(err, &failure) && e.failures > 1 {
+		failure.Message = fmt.Sprintf("%s; %d attempts in %v", failure.Message, e.failures, time.Since(e.downAt).Round(time.Millisecond))
+	}
+	if e.failures == 1 || e.failures%100 == 0 {
+		e.log.WithError(err).WithField("attempts", e.failures).Warn("cannot connect")
+	}
+	e.become(backoff, nil, err)
+	return e.delay()
+}
+
+// serve publishes a connection, waits for its end, and returns how long to wait
+// before the next attempt.
+func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
+	e.become(up, c, nil)
+	since := time.Now()
+	if first {
+		e.log.Debug("connected")
+	} else {
+		e.log.WithField("down", since.Sub(e.downAt).Round(time.Millisecond)).Info("reconnected")
+	}
+	select {
+	case <-c.ended:
+	case <-c.draining: // the old connection finishes beside the next one
+		e.log.Info("the provider is shutting down")
+	}
+	e.forget(c) // it may have ended before it was published
+	e.downAt = time.Now()
+	if e.downAt.Sub(since) >= e.consumer.cfg.Reconnect.Stable.D() {
+		e.failures = 0
+	}
+	select {
+	case <-c.ended:
+	default:
+		return 0
+	}
+	if e.ctx.Err() == nil {
+		reason, text := reasonOf(c.cause)
+		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
+	}
+	e.become(backoff, nil, nil)
+	if e.failures > 0 { // this one did not last either
+		return e.delay()
+	}
+	return rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
+}
+
+// delay is how long to wait after so many failures: the cap first, the jitter
+// after it, so that many consumers at the cap stay apart.
+func (e *endpoint) delay() time.Duration {
+	r := e.consumer.cfg.Reconnect
+	d := min(float64(r.Cap), float64(r.Base)*math.Pow(r.Factor, float64(e.failures-1)))
+	return time.Duration(d * (0.2 + 0.8*rand.Float64()))
+}
+
+// become changes the state, and ends the attempt that callers wait for if the
+// change decides it: in up with c, in backoff and gone with err, unless that is
+// nil.
+func (e *endpoint) become(state endpointState, c *consumerConn, err error) {
+	e.mu.Lock()
+	decided := e.attempt
+	e.state, e.conn = state, c
+	switch {
+	case c != nil:
+		e.attempt, e.last = nil, nil
+	case err != nil:
+		e.attempt, e.last = newAttempt(), err
+	case e.attempt == nil:
+		e.attempt = newAttempt()
+		decided = nil
+	default:
+		decided = nil
+	}
+	if state == gone {
+		e.attempt.err = err
+		close(e.attempt.over)
+	}
+	e.mu.Unlock()
+	if decided != nil {
+		decided.conn, decided.err = c, err
+		close(decided.over)
+	}
+	e.consumer.stateChanged(e)
+}
+
+// forget takes a connection that ends or drains out of use, at once.
+func (e *endpoint) forget(c *consumerConn) {
+	e.mu.Lock()
+	mine := e.conn == c
+	if mine {
+		e.state, e.conn, e.attempt = connecting, nil, newAttempt()
+	}
+	e.mu.Unlock()
+	if mine {
+		e.consumer.stateChanged(e)
+	}
+}
+
+// connection returns the open connection, waiting for the current or next attempt
+// if there is none. Errors are *spi.Error.
+func (e *endpoint) connection(ctx context.Context, deadline time.Time) (*consumerConn, error) {
+	e.mu.Lock()
+	c, try := e.conn, e.attempt
+	e.mu.Unlock()
+	if c != nil {
+		return c, nil
+	}
+	ctx, cancel := within(ctx, deadline)
+	defer cancel()
+	select {
+	case <-try.over:
+		return try.conn, try.err
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	last := e.last
+	e.mu.Unlock()
+	failure := contextError(ctx.Err(), spi.PhaseDial, spi.SentNo)
+	failure.Endpoint = e.address
+	failure.Message += " before there was a connection"
+	var why *spi.Error
+	if errors.As(last, &why) {
+		failure.Message += "; last attempt: " + why.Message
+		failure.Hint = why.Hint
+	}
+	return nil, failure
+}
+
+func (e *endpoint) dialError(err error) error {
+	text := fmt.Sprintf("no answer within %v", e.consumer.cfg.DialTimeout)
+	if !isTimeout(err) {
+		text = innermost(err).Error() // "connection refused" says it best
+	}
+	return &spi.Error{Code: spi.Unavailable, Reason: spi.ReasonConnecting, Phase: spi.PhaseDial, Sent: spi.SentNo, Endpoint: e.address,
+		Message: text, Hint: "is the provider started?", Cause: fmt.Errorf("%w: %w", spi.ErrConnLost, err)}
+}
+
+func innermost(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+func (e *endpoint) handshakeError(cause error) error {
+	failure := lost(cause, spi.SentNo)
+	failure.Phase, failure.Endpoint = spi.PhaseHandshake, e.address
+	var serializer *serializerError
+	switch {
+	case errors.As(cause, &serializer):
+		failure.Code, failure.Reason, failure.Message = spi.Unimplemented, "", cause.Error()
+		failure.Hint = "choose one of them by the key consumer.serializer"
+	case failure.Reason != spi.ReasonClosed && failure.Reason != spi.ReasonGoAway:
+		failure.Hint = "is that a bhrpc provider?"
+	}
+	return failure
+}
+
+func (e *endpoint) closedError() error {
+	failure := lost(errConsumerClosed, spi.SentNo)
+	if e.consumer.ctx.Err() == nil {
+		failure.Message = "the endpoint is no longer listed"
+	}
+	failure.Phase, failure.Endpoint = spi.PhaseDial, e.address
+	return failure
+}

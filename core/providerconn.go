@@ -1,0 +1,241 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// providerConn is the provider's half of a connection.
+type providerConn struct {
+	conn
+	provider *Provider
+
+	// Of the reader alone.
+	serializers []offer    // by the consumer's number
+	methods     []served   // by the number that this connection defined, from 1
+	batch       []*request // what this read brought
+	now         time.Time  // of this read; zero: not looked at yet
+
+	maxMessage, maxMetadata uint64 // what the consumer takes
+
+	mu       sync.Mutex
+	requests map[uint64]*handlerContext // accepted and not answered, by id
+	stopped  bool                       // the consumer sends no more requests
+}
+
+// offer is a serializer that both sides have. The zero offer is none.
+type offer struct {
+	spi.Serializer
+	name   string // as the consumer calls it; set even if this side does not have it
+	number uint8  // this side's number
+}
+
+// served is a method that this connection has defined. method is nil if there is no
+// such method.
+type served struct {
+	id     *spi.Method
+	method *Method
+}
+
+func newProviderConn(p *Provider, nc net.Conn) *providerConn {
+	c := &providerConn{provider: p, requests: make(map[uint64]*handlerContext)}
+	c.init(nc, c, p.connConfig())
+	return c
+}
+
+func (c *providerConn) opened(peer wire.HelloBody) error {
+	c.maxMessage, c.maxMetadata = peer.MaxMessage, peer.MaxMetadata
+	for _, s := range peer.Serializers {
+		for len(c.serializers) <= int(s.Number) {
+			c.serializers = append(c.serializers, offer{})
+		}
+		o := offer{name: s.Name}
+		for _, own := range c.hello.Serializers {
+			if own.Name == s.Name {
+				o.Serializer, o.number = c.provider.cfg.Serializers[s.Name], own.Number
+			}
+		}
+		c.serializers[s.Number] = o
+	}
+	return nil
+}
+
+func (c *providerConn) handle(f frame) error {
+	switch f.Type {
+	case wire.Request:
+		return c.request(f)
+	case wire.Cancel:
+		f.owned.release()
+		c.mu.Lock()
+		ctx := c.requests[f.ID]
+		c.mu.Unlock()
+		if ctx != nil {
+			ctx.abandon(context.Canceled)
+		}
+	case wire.GoAway:
+		f.owned.release()
+		c.mu.Lock()
+		c.stopped = true
+		over := len(c.requests) == 0
+		c.mu.Unlock()
+		if over {
+			c.goodbye()
+		}
+	case wire.Response, wire.Error:
+		f.owned.release()
+		return protocolErrorf("%s from a consumer", f.Type)
+	default:
+		c.skip(f)
+	}
+	return nil
+}
+
+// idle hands what one read brought to the workers, with one lock.
+func (c *providerConn) idle() {
+	if len(c.batch) > 0 {
+		c.provider.queue.push(c.batch)
+		clear(c.batch)
+		c.batch = c.batch[:0]
+	}
+	c.now = time.Time{}
+}
+
+// request accepts one request, or answers why not. An error ends the connection.
+func (c *providerConn) request(f frame) error {
+	meta, err := wire.ParseRequestMeta(f.metadata())
+	if err != nil {
+		return err
+	}
+	target, err := c.served(meta)
+	if err != nil {
+		return err
+	}
+	r, refusal := c.newRequest(f, meta, target)
+	if refusal != nil {
+		f.owned.release()
+		reply := errorReply(f.ID, refusal, nil)
+		return c.reply(&reply, false)
+	}
+	if r.target.method.Inline {
+		r.run()
+		return nil
+	}
+	if err := c.accept(r); err != nil {
+		r.free()
+		return err
+	}
+	c.batch = append(c.batch, r)
+	return nil
+}
+
+// maxTimeout bounds the time that a consumer can give a request; more makes no
+// difference.
+const maxTimeout = 30 * 24 * time.Hour
+
+// served finds the method that a request names.
+func (c *providerConn) served(meta wire.RequestMeta) (served, error) {
+	if !meta.Define {
+		if meta.Number > uint64(len(c.methods)) {
+			return served{}, protocolErrorf("method %d was never defined", meta.Number)
+		}
+		return c.methods[meta.Number-1], nil
+	}
+	if len(meta.Service) > 2*maxName || len(meta.Method) > maxName {
+		return served{}, protocolErrorf("a name of more than %d bytes", maxName)
+	}
+	target := c.provider.find(string(meta.Service), string(meta.Method))
+	switch {
+	case meta.Number == 0: // for this frame only
+	case meta.Number != uint64(len(c.methods))+1:
+		return served{}, protocolErrorf("method %d defined out of turn, after %d", meta.Number, len(c.methods))
+	case len(c.methods) >= c.provider.cfg.Limits.Methods:
+		return served{}, protocolErrorf("more than %d methods defined", c.provider.cfg.Limits.Methods)
+	default:
+		c.methods = append(c.methods, target)
+	}
+	return target, nil
+}
+
+// accept enters a request among those that are not answered.
+func (c *providerConn) accept(r *request) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.requests[r.id]; ok {
+		return protocolErrorf("request id %d is in use", r.id)
+	}
+	c.requests[r.id] = r.ctx
+	return nil
+}
+
+// reply sends an answer. The reader may not wait for room: a consumer that asks
+// and does not read is disconnected.
+func (c *providerConn) reply(f *outgoing, mayWait bool) error {
+	f.wait, f.flush, f.yield = mayWait, mayWait, true
+	err := c.out.send(context.Background(), f)
+	if errors.Is(err, errQueueFull) {
+		c.close(errWriteStalled)
+		return errWriteStalled
+	}
+	return nil // a connection that ended needs no answer
+}
+
+// answered removes a request, and closes a connection after its last answer when
+// no more requests come.
+func (c *providerConn) answered(r *request) {
+	c.mu.Lock()
+	delete(c.requests, r.id)
+	over := c.stopped && len(c.requests) == 0
+	c.mu.Unlock()
+	r.free()
+	if over {
+		c.goodbye()
+	}
+}
+
+// goodbye ends a connection that has nothing left to do.
+func (c *providerConn) goodbye() {
+	c.out.farewell()
+	c.close(errGoAway)
+}
+
+// leave asks the consumer for no more requests.
+func (c *providerConn) leave() {
+	c.out.sendControl(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, wire.AppendGoAway(nil, wire.GoAwayBody{Message: "the provider is shutting down"}))
+	c.out.kick()
+}
+
+func (c *providerConn) closing(error) {}
+
+// closed cancels the handlers of this consumer.
+func (c *providerConn) closed(cause error) {
+	c.mu.Lock()
+	left := slices.Collect(maps.Values(c.requests))
+	c.mu.Unlock()
+	for _, ctx := range left {
+		ctx.abandon(ErrPeerGone)
+	}
+	c.provider.gone(c, cause)
+}
+
+// notOffered explains a serializer that this provider does not have.
+func (c *providerConn) notOffered(o offer) *spi.Error {
+	var names []string
+	for _, s := range c.hello.Serializers {
+		names = append(names, s.Name)
+	}
+	what := "a serializer that its HELLO did not list"
+	if o.name != "" {
+		what = fmt.Sprintf("serializer %q", o.name)
+	}
+	return &spi.Error{Code: spi.Unimplemented, Phase: spi.PhaseDispatch, Message: what + " is not offered here", Hint: "the provider offers " + strings.Join(names, ", ")}
+}

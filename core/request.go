@@ -1,0 +1,285 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// request is one call on the provider, from the reader to the answer. It is
+// pooled; its context is not, since handlers may keep that.
+type request struct {
+	conn     *providerConn
+	id       uint64
+	target   served
+	offer    offer
+	ctx      *handlerContext
+	list     bool    // the body is a list of arguments
+	payload  *buffer // metadata and body; nil once they are decoded
+	metadata int     // bytes of metadata in payload
+	pairs    int     // user metadata in it
+	mayWait  bool    // the answer may wait for room in the write queue
+
+	args  spi.Args // nil before they are decoded, and after a crash
+	call  spi.Call
+	reply outgoing
+}
+
+// run serves the request and answers it, whatever the handler does.
+func (r *request) run() {
+	finished := false
+	defer func() {
+		if !finished {
+			r.crashed(recover())
+		}
+		r.conn.answered(r)
+	}()
+	err := r.serve()
+	if err == nil {
+		err = r.answer()
+	}
+	if err != nil {
+		r.fail(err)
+	}
+	finished = true
+}
+
+// serve decodes the arguments and calls the method through the interceptors.
+func (r *request) serve() error {
+	if err := r.ctx.Err(); err != nil {
+		return contextError(err, spi.PhaseDispatch, "")
+	}
+	m := r.target.method
+	args := m.NewArgs()
+	r.args = args
+	if err := r.decode(args); err != nil {
+		return err
+	}
+	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote}
+	r.payload.release()
+	r.payload = nil
+	return r.conn.provider.invoke(r.ctx, &r.call)
+}
+
+// decode reads the body into args.
+func (r *request) decode(args spi.Args) error {
+	body, want := r.payload.b[r.metadata:], args.Len()
+	list, got := wire.List{}, 1
+	if r.list {
+		var err error
+		if list, got, err = wire.ReadList(body); err != nil {
+			return r.invalid("arguments: %v", err)
+		}
+	}
+	if got != want {
+		return r.invalid("want %s, got %d", count(want, "argument"), got)
+	}
+	if !r.list {
+		if err := r.offer.Decode(body, args.At(0)); err != nil {
+			return r.invalid("argument 1: %v", err)
+		}
+		return nil
+	}
+	for i := range want {
+		arg, err := list.Next()
+		if err == nil {
+			err = r.offer.Decode(arg, args.At(i))
+		}
+		if err != nil {
+			return r.invalid("argument %d: %v", i+1, err)
+		}
+	}
+	if err := list.End(); err != nil {
+		return r.invalid("arguments: %v", err)
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// invalid is a request whose arguments do not fit the method.
+func (r *request) invalid(format string, args ...any) *spi.Error {
+	return &spi.Error{Code: spi.InvalidArgument, Phase: spi.PhaseDecode, Message: fmt.Sprintf(format, args...),
+		Hint: "it is " + r.target.id.Service + "." + r.target.method.Signature}
+}
+
+// callMethod is the innermost InvokeFunc of a Provider.
+func callMethod(ctx context.Context, call *spi.Call) error {
+	result, err := call.Method.Host.(*Method).Call(ctx, call.Args)
+	call.Reply = result
+	return err
+}
+
+// answer encodes and sends the result.
+func (r *request) answer() error {
+	if r.ctx.unwanted.Load() {
+		return nil
+	}
+	b := newBuffer(smallest)
+	b.b = appendPairs(b.b[:headroom], r.call.ReplyMetadata)
+	r.reply = outgoing{Header: wire.Header{Type: wire.Response, Serializer: r.offer.number, ID: r.id}, payload: b, metadata: len(b.b) - headroom}
+	if r.target.method.Void {
+		r.reply.Flags = wire.FlagVoid
+	} else {
+		var err error
+		if b.b, err = r.offer.Append(b.b, r.call.Reply); err != nil {
+			b.release()
+			return &spi.Error{Code: spi.Internal, Phase: spi.PhaseEncode, Message: "result: " + err.Error()}
+		}
+	}
+	if size := len(b.b) - headroom; uint64(size) > r.conn.maxMessage || uint64(r.reply.metadata) > r.conn.maxMetadata {
+		b.release()
+		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseEncode,
+			Message: fmt.Sprintf("the answer has %d bytes, %d of them metadata; the consumer takes %d and %d", size, r.reply.metadata, r.conn.maxMessage, r.conn.maxMetadata)}
+	}
+	r.conn.reply(&r.reply, r.mayWait)
+	return nil
+}
+
+func appendPairs(dst []byte, m spi.Metadata) []byte {
+	for _, p := range m {
+		dst = wire.AppendUserPair(dst, p.Key, p.Value)
+	}
+	return dst
+}
+
+// fail answers with an error.
+func (r *request) fail(err error) {
+	if r.ctx.unwanted.Load() {
+		return
+	}
+	pairs := r.call.ReplyMetadata
+	if uint64(len(appendPairs(nil, pairs))) > r.conn.maxMetadata {
+		pairs = nil
+	}
+	r.reply = errorReply(r.id, toSend(err), pairs)
+	r.conn.reply(&r.reply, r.mayWait)
+}
+
+// toSend turns what a handler returned, or the framework decided, into what
+// travels. Only an Error that the handler made itself goes as it is: one from a
+// call that the handler made says in its text where it came from.
+func toSend(err error) *spi.Error {
+	own, ok := err.(*spi.Error)
+	if ok && own.Service == "" && own.Endpoint == "" {
+		e := *own
+		if e.Phase == "" {
+			e.Phase = spi.PhaseHandler
+		}
+		if !e.Code.Valid() {
+			e.Code = spi.Unknown
+		}
+		return &e
+	}
+	e := &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhaseHandler, Message: err.Error()}
+	if errors.As(err, &own) {
+		e.Reason, e.Details = own.Reason, own.Details
+	}
+	return e
+}
+
+// Bounds of what an error may say, so that it is never larger than what a consumer
+// takes.
+const (
+	maxErrorText   = 8 << 10  // each text
+	maxErrorDetail = 32 << 10 // all details together
+)
+
+func shorten(text string) string {
+	if len(text) <= maxErrorText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+}
+
+// bounded returns details, or nil if they are too large.
+func bounded(details map[string]string) map[string]string {
+	size := 0
+	for k, v := range details {
+		size += len(k) + len(v)
+	}
+	if size > maxErrorDetail {
+		return nil
+	}
+	return details
+}
+
+// errorReply makes the frame that carries an error.
+func errorReply(id uint64, e *spi.Error, pairs spi.Metadata) outgoing {
+	b := newBuffer(smallest)
+	b.b = appendPairs(b.b[:headroom], pairs)
+	metadata := len(b.b) - headroom
+	b.b = wire.AppendError(b.b, wire.ErrorBody{Message: shorten(e.Message), Reason: shorten(e.Reason), Phase: string(e.Phase), Details: bounded(e.Details), Hint: shorten(e.Hint)})
+	return outgoing{Header: wire.Header{Type: wire.Error, Code: uint8(e.Code), ID: id}, payload: b, metadata: metadata}
+}
+
+// crashed answers for a handler that panicked (value is what it panicked with) or
+// ended its goroutine (value is nil).
+func (r *request) crashed(value any) {
+	r.args = nil // the handler may have left them anywhere
+	log := r.conn.provider.cfg.Log.WithFields(logrus.Fields{"method": r.target.id.String(), "consumer": r.conn.remote})
+	failure := &spi.Error{Code: spi.Internal, Reason: spi.ReasonHandlerExit, Phase: spi.PhaseHandler, Message: "the handler ended its goroutine"}
+	if value != nil {
+		failure.Reason, failure.Message = spi.ReasonHandlerPanic, "the handler panicked"
+		log = log.WithField("panic", fmt.Sprint(value))
+	}
+	failure.Hint = "the provider's log has the stack"
+	log.Errorf("%s\n%s", failure.Message, debug.Stack())
+	r.fail(failure)
+}
+
+// newRequest accepts a request, or says why not.
+func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served) (*request, *spi.Error) {
+	p := c.provider
+	var o offer
+	if int(f.Serializer) < len(c.serializers) {
+		o = c.serializers[f.Serializer]
+	}
+	switch {
+	case target.method == nil:
+		return nil, p.notFound(target.id)
+	case o.Serializer == nil:
+		return nil, c.notOffered(o)
+	case !p.admit():
+		return nil, &spi.Error{Code: spi.ResourceExhausted, Reason: spi.ReasonOverloaded, Phase: spi.PhaseDispatch,
+			Message: fmt.Sprintf("%d requests are queued or running", p.cfg.MaxRequests), Hint: "the key provider.max_requests bounds them"}
+	}
+	r := p.requests.Get().(*request)
+	r.conn, r.id, r.target, r.offer = c, f.ID, target, o
+	r.list, r.metadata, r.pairs = f.Flags&wire.FlagList != 0, int(f.Metadata), meta.Pairs
+	r.mayWait = !target.method.Inline
+	r.payload = f.keep()
+	r.ctx = &handlerContext{base: p.ctx, call: &r.call}
+	if meta.HasTimeout {
+		if c.now.IsZero() {
+			c.now = time.Now()
+		}
+		r.ctx.deadline = c.now.Add(time.Duration(min(meta.Timeout, uint64(maxTimeout/time.Microsecond))) * time.Microsecond)
+	}
+	return r, nil
+}
+
+// free gives the request back to its pool.
+func (r *request) free() {
+	p := r.conn.provider
+	r.ctx.finish()
+	r.payload.release()
+	if m := r.target.method; r.args != nil && m.FreeArgs != nil {
+		m.FreeArgs(r.args)
+	}
+	*r = request{}
+	p.requests.Put(r)
+	p.release()
+}

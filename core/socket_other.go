@@ -1,0 +1,11 @@
+//go:build !linux
+
+package core
+
+import (
+	"net"
+	"time"
+)
+
+// tuneSocket is for Linux.
+func tuneSocket(net.Conn, time.Duration) {}

@@ -1,0 +1,479 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+const (
+	// headroom is kept free in front of a payload, so that header and small fields
+	// can be put there and the frame is one piece.
+	headroom = 64
+
+	// copyLimit divides small frames, which are copied into a common segment, from
+	// large ones, which are queued as they are.
+	copyLimit = 16 << 10
+
+	// quantum bounds one write.
+	quantum = 128 << 10
+
+	// segmentSize is the room for small frames that leave in one write.
+	segmentSize = 64 << 10
+
+	// yieldBelow: with less than this waiting, whoever flushes lets the others
+	// append first. It is the largest single gain there is (2 to 3 times).
+	yieldBelow = 16 << 10
+
+	// flushRounds bounds how long a caller writes for others.
+	flushRounds = 4
+
+	// farewellTimeout bounds the last words on a connection.
+	farewellTimeout = 100 * time.Millisecond
+)
+
+// errQueueFull is for frames that must not wait for room.
+var errQueueFull = errors.New("write queue is full")
+
+// outbox is the write side of a connection; docs/connections.md §2 draws it.
+// Nobody blocks in a write: whoever finds no flusher active becomes the flusher
+// and writes what the kernel takes at once; the rest is left to a goroutine that
+// lives as long as there is something to wait for.
+type outbox struct {
+	nc      net.Conn
+	raw     *rawConn      // nil: no descriptor, always the goroutine
+	limit   int           // bytes that may wait to be handed to the kernel
+	timeout time.Duration // a write that does not finish within it fails
+	fail    func(error)   // ends the connection; called by the flusher, without mu
+
+	mu       sync.Mutex
+	err      error // set: nothing is accepted or written any more
+	flushing bool  // somebody is in flush or flushWaiting
+	quiet    sync.Cond
+	flushers sync.WaitGroup // Add happens with mu held and flushing set
+
+	control []byte // whole control frames that wait; they go before data
+	pong    uint64 // PING to answer; 0: none. A later PONG answers for earlier ones
+
+	segments []segment // data that waits; the first is next
+	open     bool      // the last segment may take more small frames
+	queued   int       // data bytes accepted, or promised room, and not handed over
+	accepted uint64    // data bytes ever accepted
+	reach    uint64    // data bytes that the kernel may have taken
+
+	current     segment // being written; its buffer is nil between segments
+	currentData bool    // it is data, not control
+	writing     int     // bytes of it that a write is about
+
+	waiting []*roomWaiter // senders waiting for room, in order
+	head    []byte        // scratch for push
+}
+
+// segment is a run of whole frames. from is how much of it was handed over, or is
+// no part of it.
+type segment struct {
+	*buffer
+	from int
+}
+
+// roomWaiter is a sender waiting for room. done has capacity 1 and receives one
+// value, from whoever grants the room or closes the outbox.
+type roomWaiter struct {
+	need    int
+	granted bool // need was added to queued
+	done    chan struct{}
+}
+
+func (o *outbox) init(nc net.Conn, raw *rawConn, limit int, timeout time.Duration, fail func(error)) {
+	o.nc, o.raw, o.limit, o.timeout, o.fail = nc, raw, limit, timeout, fail
+	o.quiet.L = &o.mu
+}
+
+// outgoing is a data frame on its way out.
+type outgoing struct {
+	wire.Header // but for the lengths
+
+	// payload holds headroom free bytes, the frame's metadata, its body. It belongs
+	// to the outbox from send on, whatever send returns.
+	payload  *buffer
+	metadata int      // bytes of metadata
+	assigner assigner // nil: the header is complete
+
+	wait     bool      // wait for room under the context; otherwise errQueueFull
+	deadline time.Time // of waiting for room, beside the context's; zero: none
+	flush    bool      // flush now; otherwise with the next flush or kick
+	yield    bool      // let others append first
+}
+
+// assigner completes a frame when its place in the stream is known, under the
+// outbox's lock: it sets the id, and appends fields that go before the payload's
+// metadata to head.
+type assigner interface {
+	assign(f *outgoing, head []byte, position uint64) ([]byte, error)
+}
+
+// send queues a data frame. Errors: why the connection ended, the context's error
+// while waiting for room, errQueueFull, and what assign returned. After an error
+// no byte of the frame was or will be written.
+func (o *outbox) send(ctx context.Context, f *outgoing) error {
+	o.mu.Lock()
+	promised := wire.HeaderSize + len(f.payload.b)
+	err := o.reserve(ctx, promised, f)
+	if err == nil {
+		var size int
+		size, err = o.push(f)
+		o.queued += size - promised
+	}
+	if err != nil {
+		o.grant()
+		o.mu.Unlock()
+		f.payload.release()
+		return err
+	}
+	if !f.flush || o.flushing {
+		o.mu.Unlock()
+		return nil
+	}
+	o.flushing = true
+	yield := f.yield && o.queued < yieldBelow
+	o.mu.Unlock()
+	if yield {
+		runtime.Gosched()
+	}
+	o.flush()
+	return nil
+}
+
+// reserve adds size to queued, waiting for room if allowed. mu is held, and
+// released while waiting.
+func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
+	if o.err != nil {
+		return o.err
+	}
+	if len(o.waiting) == 0 && o.fits(size) {
+		o.queued += size
+		return nil
+	}
+	if !f.wait {
+		return errQueueFull
+	}
+	w := &roomWaiter{need: size, done: make(chan struct{}, 1)}
+	o.waiting = append(o.waiting, w)
+	o.mu.Unlock()
+	ctx, cancel := within(ctx, f.deadline)
+	defer cancel()
+	var err error
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	o.mu.Lock()
+	if err == nil {
+		err = o.err
+	}
+	if err == nil {
+		return nil
+	}
+	if w.granted {
+		o.queued -= size
+	} else if i := slices.Index(o.waiting, w); i >= 0 {
+		o.waiting = slices.Delete(o.waiting, i, i+1)
+	}
+	return err
+}
+
+// fits: a frame larger than the whole queue still goes out, alone.
+func (o *outbox) fits(size int) bool { return o.queued == 0 || o.queued+size <= o.limit }
+
+// within bounds ctx by a deadline of its own, unless that is zero. It is for the
+// slow paths of a call: the fast one waits on a timer that is used again.
+func within(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline)
+}
+
+// grant promises room to waiting senders, in order, as far as there is any. mu is
+// held.
+func (o *outbox) grant() {
+	for len(o.waiting) > 0 && o.fits(o.waiting[0].need) {
+		w := o.waiting[0]
+		o.waiting = slices.Delete(o.waiting, 0, 1)
+		o.queued += w.need
+		w.granted = true
+		w.done <- struct{}{}
+	}
+}
+
+// push appends a frame to the queue and returns its size. mu is held.
+func (o *outbox) push(f *outgoing) (int, error) {
+	payload := f.payload.b[headroom:]
+	head := append(o.head[:0], make([]byte, wire.HeaderSize)...)
+	if f.assigner != nil {
+		var err error
+		if head, err = f.assigner.assign(f, head, o.accepted); err != nil {
+			return 0, err
+		}
+	}
+	o.head = head
+	f.Metadata = uint32(len(head) - wire.HeaderSize + f.metadata)
+	f.Body = uint32(len(payload) - f.metadata)
+	wire.PutHeader(head, f.Header)
+	size := len(head) + len(payload)
+	o.accepted += uint64(size)
+	switch {
+	case size <= copyLimit:
+		s := o.room(size)
+		s.b = append(append(s.b, head...), payload...)
+		f.payload.release()
+	case len(head) <= headroom:
+		from := headroom - len(head)
+		copy(f.payload.b[from:], head)
+		o.segments, o.open = append(o.segments, segment{f.payload, from}), false
+	default: // long names: the head does not fit in front
+		s := o.room(len(head))
+		s.b = append(s.b, head...)
+		o.segments, o.open = append(o.segments, segment{f.payload, headroom}), false
+	}
+	return size, nil
+}
+
+// room returns the segment that takes size more bytes of small frames. mu is held.
+func (o *outbox) room(size int) *buffer {
+	if o.open {
+		if last := o.segments[len(o.segments)-1]; len(last.b)+size <= segmentSize {
+			return last.buffer
+		}
+	}
+	s := newBuffer(segmentSize)
+	o.segments, o.open = append(o.segments, segment{s, 0}), true
+	return s
+}
+
+// sendControl queues a control frame, which goes before data and never waits for
+// room.
+func (o *outbox) sendControl(h wire.Header, body []byte) {
+	h.Body = uint32(len(body))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.control = append(wire.AppendHeader(o.control, h), body...)
+	}
+}
+
+// answerPing queues a PONG, which also answers for earlier ones that still wait.
+func (o *outbox) answerPing(sequence uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.pong = max(o.pong, sequence)
+}
+
+// kick flushes what was queued without a flush.
+func (o *outbox) kick() {
+	o.mu.Lock()
+	nothing := o.current.buffer == nil && len(o.control) == 0 && o.pong == 0 && len(o.segments) == 0
+	if o.flushing || o.err != nil || nothing {
+		o.mu.Unlock()
+		return
+	}
+	o.flushing = true
+	o.mu.Unlock()
+	o.flush()
+}
+
+// flush writes until nothing is left, the kernel takes no more, or others were
+// served long enough; then flushWaiting takes over. The caller has set flushing
+// and does not hold mu.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	for round := 0; ; round++ {
+		bytes := o.next()
+		if bytes == nil {
+			o.rest(nil)
+			return
+		}
+		if o.raw == nil || round == flushRounds {
+			break
+		}
+		o.mu.Unlock()
+		n, err := o.raw.write(bytes)
+		o.mu.Lock()
+		o.wrote(n)
+		if err != nil {
+			o.rest(err)
+			return
+		}
+		if n == 0 {
+			break
+		}
+	}
+	o.flushers.Go(o.flushWaiting)
+	o.mu.Unlock()
+}
+
+// flushWaiting is flush in a goroutine of its own, which waits for the kernel.
+func (o *outbox) flushWaiting() {
+	o.mu.Lock()
+	for bytes := o.next(); bytes != nil; bytes = o.next() {
+		timeout := o.timeout // for this write alone, so a slow but steady peer is not cut
+		o.mu.Unlock()
+		_ = o.nc.SetWriteDeadline(time.Now().Add(timeout))
+		n, err := o.nc.Write(bytes)
+		o.mu.Lock()
+		o.wrote(n)
+		if err != nil {
+			o.rest(err)
+			return
+		}
+	}
+	if o.err == nil {
+		_ = o.nc.SetWriteDeadline(time.Time{})
+	}
+	o.rest(nil)
+}
+
+// next returns the bytes to write now: what is left of the current segment, or the
+// control frames, or the next segment. It returns nil if there is nothing, or no
+// sense in writing it. mu is held.
+func (o *outbox) next() []byte {
+	if o.err != nil {
+		return nil
+	}
+	if o.current.buffer == nil {
+		switch {
+		case len(o.control) > 0 || o.pong != 0:
+			b := newBuffer(len(o.control) + wire.HeaderSize)
+			if o.pong != 0 {
+				b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
+			}
+			b.b = append(b.b, o.control...)
+			o.control, o.pong = o.control[:0], 0
+			o.current, o.currentData = segment{b, 0}, false
+		case len(o.segments) > 0:
+			o.current, o.currentData = o.segments[0], true
+			o.segments = slices.Delete(o.segments, 0, 1)
+			o.open = o.open && len(o.segments) > 0
+		default:
+			return nil
+		}
+	}
+	rest := o.current.b[o.current.from:]
+	rest = rest[:min(len(rest), quantum)]
+	if o.writing = len(rest); o.currentData {
+		o.reach += uint64(o.writing) // until wrote knows better
+	}
+	return rest
+}
+
+// wrote counts what a write handed over. mu is held.
+func (o *outbox) wrote(n int) {
+	o.current.from += n
+	if o.currentData {
+		o.reach -= uint64(o.writing - n)
+		o.queued -= n
+		o.grant()
+	}
+	if o.current.from == len(o.current.b) {
+		o.current.release()
+		o.current = segment{}
+	}
+}
+
+// rest ends a flush, with what broke it. mu is held and released.
+func (o *outbox) rest(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errWriteStalled
+	}
+	if o.err == nil {
+		o.err = err // a torn frame must not be followed by another one
+	}
+	o.flushing = false
+	o.quiet.Broadcast()
+	o.mu.Unlock()
+	if err != nil {
+		o.fail(err)
+	}
+}
+
+// sent says whether the kernel may have taken bytes of the frame at position.
+func (o *outbox) sent(position uint64) spi.Sent {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if position < o.reach {
+		return spi.SentMaybe
+	}
+	return spi.SentNo
+}
+
+// cancel queues a CANCEL for the request at position, behind it, and returns
+// whether the request may have been sent.
+func (o *outbox) cancel(id, position uint64) spi.Sent {
+	header := wire.Header{Type: wire.Cancel, ID: id}
+	o.mu.Lock()
+	sent := spi.SentNo
+	switch {
+	case o.err != nil:
+		if position < o.reach {
+			sent = spi.SentMaybe
+		}
+	case position < o.reach: // written, or being written: control goes after it
+		sent = spi.SentMaybe
+		o.control = wire.AppendHeader(o.control, header)
+	default: // still waiting among the data: behind it
+		s := o.room(wire.HeaderSize)
+		s.b = wire.AppendHeader(s.b, header)
+		o.accepted += wire.HeaderSize
+		o.queued += wire.HeaderSize
+	}
+	o.mu.Unlock()
+	o.kick()
+	return sent
+}
+
+// farewell flushes what waits and returns when it is written, or the connection
+// has failed, or the time for last words is over.
+func (o *outbox) farewell() {
+	o.mu.Lock()
+	o.timeout = min(o.timeout, farewellTimeout)
+	o.mu.Unlock()
+	o.kick()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.flushing {
+		o.quiet.Wait()
+	}
+}
+
+// close stops the outbox for good: it waits until nobody writes, drops what waits
+// and releases senders that wait for room. From then on reach is final. The
+// connection is closed already, so a blocked write returns.
+func (o *outbox) close(cause error) {
+	o.mu.Lock()
+	if o.err == nil {
+		o.err = cause
+	}
+	for o.flushing {
+		o.quiet.Wait()
+	}
+	for _, w := range o.waiting {
+		w.done <- struct{}{}
+	}
+	o.waiting = nil
+	o.current.release()
+	for _, s := range o.segments {
+		s.release()
+	}
+	o.current, o.segments, o.open, o.control = segment{}, nil, false, nil
+	o.mu.Unlock()
+	o.flushers.Wait()
+}
