@@ -1,0 +1,183 @@
+package bhrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/internal/config"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// App is an opened configuration: what calls, and what can serve. It implements
+// [spi.Invoker] and is safe for concurrent use. Make one per configuration, keep it,
+// and Close it.
+type App struct {
+	cfg *Config
+	cat *spi.Catalog
+	log logrus.FieldLogger
+
+	consumer *core.Consumer // nil: the configuration names nobody to call
+	invoker  spi.Invoker    // consumer, with what the proxy adds around it
+	binder   spi.Proxy
+
+	mu        sync.Mutex
+	opened    []io.Closer // extensions, in the order in which they were opened
+	providers []*Provider
+}
+
+// Open reads a configuration file and the environment and opens what they say; it
+// is [Load] and [Config.Open]. path "" means no file.
+func Open(ctx context.Context, path string, options ...Option) (*App, error) {
+	cfg, err := Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return cfg.Open(ctx, options...)
+}
+
+// Dial returns an App that calls the providers at addresses, with the default
+// configuration and what the environment says. It begins to connect and does not
+// wait: a provider that cannot be reached fails the first call.
+func Dial(addresses ...string) (*App, error) {
+	cfg, err := Load("")
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.Set("consumer.addresses", addresses); err != nil {
+		return nil, err
+	}
+	return cfg.Open(context.Background())
+}
+
+// connect opens the consumer's extensions and makes the consumer, if the
+// configuration names anybody to call.
+func (a *App) connect(ctx context.Context) error {
+	section := &a.cfg.c.Consumer
+	if len(section.Addresses) == 0 && section.Registry.Use == config.None {
+		return nil
+	}
+	cfg := section.ConsumerConfig
+	cfg.Log, cfg.Interceptors, cfg.References = a.log, a.cfg.Interceptors, a.cfg.c.References
+	for _, address := range section.Addresses {
+		cfg.Endpoints = append(cfg.Endpoints, spi.Endpoint{Address: address})
+	}
+	resolved, err := a.cat.Serializers.Resolve(section.Serializer)
+	if err != nil {
+		return err
+	}
+	cfg.SerializerName = resolved.Info.Name
+	if cfg.Serializer, err = open(ctx, a, a.cat.Serializers, section.Serializer); err != nil {
+		return err
+	}
+	if cfg.LoadBalancer, err = open(ctx, a, a.cat.LoadBalancers, section.LoadBalancer); err != nil {
+		return err
+	}
+	if a.binder, err = open(ctx, a, a.cat.Proxies, section.Proxy); err != nil {
+		return err
+	}
+	if section.Registry.Use != config.None {
+		if cfg.Registry, err = open(ctx, a, a.cat.Registries, section.Registry); err != nil {
+			return err
+		}
+	}
+	if a.consumer, err = core.NewConsumer(cfg); err != nil {
+		return err
+	}
+	a.invoker = a.consumer
+	if wrapper, ok := a.binder.(spi.Wrapper); ok {
+		a.invoker = wrapper.Wrap(a.consumer)
+		a.binder, err = open(ctx, a, a.cat.Proxies, config.Default().Consumer.Proxy)
+	}
+	return err
+}
+
+// open opens an extension that the App closes.
+func open[T any](ctx context.Context, a *App, p *spi.Point[T], ref spi.Ref) (T, error) {
+	v, err := p.Open(ctx, spi.Env{Log: a.log}, ref)
+	if closer, ok := any(v).(io.Closer); ok && err == nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.opened = append(a.opened, closer)
+	}
+	return v, err
+}
+
+// errNobody is for calls of an App that has nobody to call.
+func errNobody() error {
+	return &Error{Code: spi.FailedPrecondition, Phase: spi.PhaseResolve, Sent: spi.SentNo,
+		Message: "the configuration names no provider to call", Hint: "set consumer.addresses or consumer.registry"}
+}
+
+// Method implements [spi.Invoker].
+func (a *App) Method(service, name string) *spi.Method {
+	if a.invoker == nil {
+		return &spi.Method{Service: service, Name: name}
+	}
+	return a.invoker.Method(service, name)
+}
+
+// Invoke implements [spi.Invoker]. Most programs use [Call] or [App.Bind].
+func (a *App) Invoke(ctx context.Context, call *spi.Call) error {
+	if a.invoker == nil {
+		return errNobody()
+	}
+	return a.invoker.Invoke(ctx, call)
+}
+
+// Bind makes target callable by the proxy that consumer.proxy names. With the
+// default, reflect, target points to a struct of funcs:
+//
+//	var hello struct {
+//		_   struct{} `bhrpc:"service=Hello"`
+//		Say func(ctx context.Context, name string) (string, error)
+//	}
+//	err := app.Bind(&hello)
+//
+// What was bound is safe for concurrent use until the App is closed.
+func (a *App) Bind(target any) error {
+	if a.invoker == nil {
+		return fmt.Errorf("bhrpc: %w", errNobody())
+	}
+	if err := a.binder.Bind(target, a.invoker); err != nil {
+		return fmt.Errorf("bhrpc: bind %T: %w", target, err)
+	}
+	return nil
+}
+
+// Explain writes which extension every key chose, and why; see [Config.Explain].
+// Unlike the command-line tool it knows what this program links in.
+func (a *App) Explain(w io.Writer) error { return a.cfg.writeChoices(w, a.cat) }
+
+// ExplainKeys writes every other key; see [Config.ExplainKeys].
+func (a *App) ExplainKeys(w io.Writer) error { return a.cfg.writeKeys(w) }
+
+// Extensions lists everything that this program can choose from, sorted by kind and
+// name.
+func (a *App) Extensions() []spi.Info { return a.cat.List() }
+
+// Close stops the providers that are still running, ends the consumer's connections
+// and closes the extensions, the last opened first. Calls under way fail with
+// UNAVAILABLE. It is safe to call twice.
+func (a *App) Close() error {
+	a.mu.Lock()
+	providers, opened := a.providers, a.opened
+	a.providers, a.opened = nil, nil
+	a.mu.Unlock()
+	var errs []error
+	for _, p := range providers {
+		errs = append(errs, p.Stop())
+	}
+	if a.consumer != nil {
+		errs = append(errs, a.consumer.Close())
+	}
+	for _, closer := range slices.Backward(opened) {
+		errs = append(errs, closer.Close())
+	}
+	return errors.Join(errs...)
+}

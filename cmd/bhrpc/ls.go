@@ -1,0 +1,54 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core"
+	"github.com/spf13/cobra"
+)
+
+func lsCommand() *cobra.Command {
+	var timeout time.Duration
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls ADDRESS",
+		Short: "List the services and methods of a running provider",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var list core.Introspection
+			_, err := callOne(cmd.Context(), args[0], core.IntrospectionService+"."+core.IntrospectionMethod, timeout, &list, nil)
+			var failed *callError
+			if errors.As(err, &failed) && failed.Remote && failed.Phase == "dispatch" {
+				failed.Hint = "the provider does not list its services: provider.introspection is off"
+				failed.Phase = "" // so that the hint does not send the reader in a circle
+			}
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(cmd.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(list)
+			}
+			for _, s := range list.Services {
+				for _, m := range s.Methods {
+					line := s.Name + "." + m
+					if s.Version != "" || s.Group != "" {
+						line += fmt.Sprintf("     version=%s group=%s", s.Version, s.Group)
+					}
+					fmt.Fprintln(cmd.OutOrStdout(), line)
+				}
+			}
+			if list.Truncated {
+				fmt.Fprintln(cmd.OutOrStdout(), "… and more")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "time allowed, connecting included")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,7 @@
+// Package examples holds runnable programs, one directory each, with a README of
+// one screen; its tests run them all.
+//
+//	go run ./examples/hello      a provider and a consumer, two processes
+//	go run ./examples/config     one program under three configuration files
+//	go run ./examples/custom     a load balancer of one's own, chosen by key
+package examples

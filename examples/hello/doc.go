@@ -1,0 +1,3 @@
+// Command hello runs a provider and a consumer as two processes and prints what the
+// consumer hears.
+package main

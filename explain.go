@@ -1,0 +1,137 @@
+package bhrpc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/bhrpc/bhrpc/internal/config"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// choice is one key that names an extension.
+type choice struct {
+	ref     spi.Ref
+	resolve func(spi.Ref) (spi.Resolved, error)
+}
+
+// choices lists the keys that name extensions, in the order of the file. Those that
+// name none are left out.
+func (c *Config) choices(cat *spi.Catalog) []choice {
+	var all []choice
+	add := func(ref spi.Ref, resolve func(spi.Ref) (spi.Resolved, error)) {
+		if ref.Use != config.None {
+			all = append(all, choice{ref, resolve})
+		}
+	}
+	add(c.c.Provider.Registry, cat.Registries.Resolve)
+	add(c.c.Consumer.Serializer, cat.Serializers.Resolve)
+	add(c.c.Consumer.LoadBalancer, cat.LoadBalancers.Resolve)
+	add(c.c.Consumer.Proxy, cat.Proxies.Resolve)
+	add(c.c.Consumer.Registry, cat.Registries.Resolve)
+	return all
+}
+
+// check resolves every extension that is named, so that a misspelt one stops the
+// start and not a call.
+func (c *Config) check(cat *spi.Catalog) error {
+	var errs []error
+	for _, choice := range c.choices(cat) {
+		_, err := choice.resolve(choice.ref)
+		errs = append(errs, err)
+	}
+	for _, name := range c.c.Provider.Serializers {
+		_, err := cat.Serializers.Resolve(spi.Ref{Use: name, Key: "provider.serializers", At: c.c.Origin("provider.serializers")})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Explain writes which extension every key chose, where the key was set, who
+// provides the extension, and its configuration in force. It opens and dials
+// nothing. Errors are those of the configuration, and of w.
+func (c *Config) Explain(w io.Writer, options ...Option) error {
+	return c.explain(w, options, c.writeChoices)
+}
+
+// ExplainKeys writes every other key: its value and where it was set.
+func (c *Config) ExplainKeys(w io.Writer, options ...Option) error {
+	return c.explain(w, options, func(w io.Writer, _ *spi.Catalog) error { return c.writeKeys(w) })
+}
+
+func (c *Config) explain(w io.Writer, options []Option, write func(io.Writer, *spi.Catalog) error) error {
+	cat, err := catalog(options)
+	if err == nil {
+		err = errors.Join(c.c.Validate(), c.check(cat))
+	}
+	if err == nil {
+		err = write(w, cat)
+	}
+	if err != nil {
+		return fmt.Errorf("bhrpc: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) writeChoices(w io.Writer, cat *spi.Catalog) error {
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "KEY\tVALUE\tFROM\tPROVIDED BY\t")
+	for _, choice := range c.choices(cat) {
+		resolved, err := choice.resolve(choice.ref)
+		if err != nil {
+			return err
+		}
+		value := resolved.Info.Name
+		if choice.ref.Use != value {
+			value = choice.ref.Use + " = " + value // an alias
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", choice.ref.Key, value, from(choice.ref.At), resolved.Info.Source, inForce(resolved.Config))
+	}
+	return table.Flush()
+}
+
+func (c *Config) writeKeys(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "KEY\tVALUE\tFROM")
+	for _, e := range c.c.Entries() {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Key, e.Value, from(e.From))
+	}
+	return table.Flush()
+}
+
+// from says where a key was set, in a table: without the column.
+func from(at spi.Pos) string {
+	switch {
+	case at == spi.Pos{}:
+		return "default"
+	case at.Line > 0:
+		return fmt.Sprintf("%s:%d", at.Source, at.Line)
+	}
+	return at.Source
+}
+
+// inForce shows the configuration of an extension as "a=1 b=2".
+func inForce(cfg []byte) string {
+	var values map[string]json.RawMessage
+	if json.Unmarshal(cfg, &values) != nil {
+		return ""
+	}
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		text := string(values[key])
+		if text == "null" {
+			continue
+		}
+		var plain string
+		if json.Unmarshal(values[key], &plain) == nil {
+			text = plain
+		}
+		parts = append(parts, key+"="+text)
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,254 @@
+package bhrpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"reflect"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/internal/config"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// ErrStopped is what [Serve] returns after a signal, when everything in flight has
+// finished.
+var ErrStopped = errors.New("bhrpc: stopped by a signal")
+
+// Service is a service with more to say than its methods: another name than its
+// type's, a version, a group, methods that run inline.
+type Service struct {
+	Impl    any      // its methods are served; see [core.NewService]
+	Name    string   // "": the name of Impl's type
+	Version string   // consumers name it in references.<service>.version
+	Group   string   // likewise
+	Inline  []string // methods that never block and run in the connection's reader
+}
+
+// Serve serves the methods of services until SIGINT (Ctrl-C) or SIGTERM, with the
+// default configuration and what the environment says. A service is any value with
+// methods func(ctx context.Context, args...) (result, error), or a [Service]. It
+// prints where it listens, its services and a first command to try. At a signal it
+// finishes what is in flight and returns [ErrStopped]; a second signal ends the
+// program at once. Any other error says why it could not serve.
+func Serve(services ...any) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	app, err := Open(ctx, "")
+	if err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, stop) // the next signal is the system's
+	err = app.Serve(ctx, services...)
+	if err == nil {
+		err = ErrStopped
+	}
+	return errors.Join(err, app.Close())
+}
+
+// Serve serves services as the configuration's provider section says until ctx
+// ends, then finishes what is in flight, within provider.drain_timeout, and returns
+// nil. Any other end is an error: one about the configuration or the address, or
+// what was cut off at the end of the drain time.
+func (a *App) Serve(ctx context.Context, services ...any) error {
+	p, err := a.Provide(ctx, services...)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.done:
+	}
+	return p.Stop()
+}
+
+// Provider is a running provider. It is safe for concurrent use.
+type Provider struct {
+	app  *App
+	core *core.Provider
+	addr net.Addr
+	done chan struct{} // closed when it accepts no more
+	err  error         // why; set before done is closed
+	stop func() error  // what Stop does, once
+}
+
+// Provide begins to serve and returns; [Provider.Stop] and [App.Close] end it. ctx
+// bounds the start only.
+func (a *App) Provide(ctx context.Context, services ...any) (*Provider, error) {
+	p, err := a.provide(ctx, services)
+	if err != nil {
+		return nil, fmt.Errorf("bhrpc: %w", err)
+	}
+	return p, nil
+}
+
+func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
+	described, err := describe(services)
+	if err != nil {
+		return nil, err
+	}
+	section := &a.cfg.c.Provider
+	cfg := section.ProviderConfig
+	cfg.Log, cfg.Interceptors, cfg.Advertise = a.log, a.cfg.ServerInterceptors, section.Advertise
+	if cfg.Serializers, err = a.serializers(ctx, section); err != nil {
+		return nil, err
+	}
+	if section.Registry.Use != config.None {
+		if cfg.Registry, err = open(ctx, a, a.cat.Registries, section.Registry); err != nil {
+			return nil, err
+		}
+	}
+	engine, err := core.NewProvider(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range described {
+		if err := engine.Register(s); err != nil {
+			return nil, err
+		}
+	}
+	l, err := listen(ctx, section.Listen)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{app: a, core: engine, addr: l.Addr(), done: make(chan struct{})}
+	p.stop = sync.OnceValue(p.drain)
+	a.mu.Lock()
+	a.providers = append(a.providers, p)
+	a.mu.Unlock()
+	a.announce(p.addr.String(), section, described)
+	go func() {
+		defer close(p.done)
+		if err := engine.Serve(l); !errors.Is(err, core.ErrProviderClosed) {
+			p.err = err
+		}
+	}()
+	return p, nil
+}
+
+// Addr returns where the provider listens.
+func (p *Provider) Addr() net.Addr { return p.addr }
+
+// Stop withdraws the provider, finishes what is in flight within
+// provider.drain_timeout, and returns when everything is gone: nil, or what was cut
+// off, or why the provider had stopped by itself. It is safe to call twice.
+func (p *Provider) Stop() error { return p.stop() }
+
+func (p *Provider) drain() error {
+	limit := p.app.cfg.c.Provider.DrainTimeout
+	p.app.log.WithField("limit", limit).Info("provider draining")
+	ctx, cancel := context.WithTimeout(context.Background(), limit.D())
+	defer cancel()
+	err := p.core.Shutdown(ctx)
+	<-p.done
+	if err = errors.Join(p.err, err); err != nil {
+		return fmt.Errorf("bhrpc: %w", err)
+	}
+	p.app.log.Info("provider stopped")
+	return nil
+}
+
+// describe turns what the program serves into services.
+func describe(services []any) ([]*core.Service, error) {
+	var all []*core.Service
+	var errs []error
+	for _, v := range services {
+		s, ok := v.(Service)
+		if !ok {
+			s = Service{Impl: v}
+		}
+		described, err := core.NewService(s.Name, s.Impl)
+		if err == nil {
+			described.Version, described.Group = s.Version, s.Group
+			err = described.Inline(s.Inline...)
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		all = append(all, described)
+	}
+	if len(services) == 0 {
+		errs = append(errs, errors.New("nothing to serve; pass a value with methods func(ctx context.Context, args...) (result, error)"))
+	}
+	return all, errors.Join(errs...)
+}
+
+// serializers opens those that consumers may choose.
+func (a *App) serializers(ctx context.Context, section *config.Provider) (map[string]spi.Serializer, error) {
+	names := section.Serializers
+	if len(names) == 0 {
+		for _, info := range a.cat.Serializers.List() {
+			names = append(names, info.Name)
+		}
+	}
+	all := make(map[string]spi.Serializer)
+	for _, name := range names {
+		s, err := open(ctx, a, a.cat.Serializers, spi.Ref{Use: name, Key: "provider.serializers", At: a.cfg.c.Origin("provider.serializers")})
+		if err != nil {
+			return nil, err
+		}
+		all[name] = s
+	}
+	return all, nil
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("provider.listen: %s is in use; stop the program that listens there, or choose another address (BHRPC_PROVIDER_LISTEN=127.0.0.1:0 takes any free port): %w", address, syscall.EADDRINUSE)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("provider.listen: %w", err)
+	}
+	return l, nil
+}
+
+// announce logs what a newcomer wants to know: where, what, and how to try it.
+func (a *App) announce(address string, section *config.Provider, services []*core.Service) {
+	a.log.WithField("addr", address).WithField("services", len(services)).WithField("registry", section.Registry.Use).Info("provider ready")
+	try := ""
+	for _, s := range services {
+		for _, m := range s.Methods {
+			a.log.Infof("  %s.%s", s.Key(), m.Signature)
+			if args, ok := sample(m); ok && try == "" && s.Key() == s.Name {
+				try = fmt.Sprintf("bhrpc call %s %s.%s%s", address, s.Name, m.Name, args)
+			}
+		}
+		for _, skipped := range s.Skipped {
+			a.log.Warnf("  %s is not served", skipped)
+		}
+	}
+	if try == "" {
+		try = "bhrpc ls " + address
+	}
+	a.log.Infof("try: %s     stop: Ctrl-C (drains up to %v)", try, section.DrainTimeout)
+}
+
+// sample returns arguments for a first call of m, as a shell takes them.
+func sample(m *core.Method) (string, bool) {
+	args := m.NewArgs()
+	if m.FreeArgs != nil {
+		defer m.FreeArgs(args)
+	}
+	var b strings.Builder
+	for i := range args.Len() {
+		v := reflect.ValueOf(args.At(i)).Elem()
+		if v.Kind() == reflect.String {
+			v = reflect.ValueOf("world")
+		}
+		text, err := json.Marshal(v.Interface())
+		if err != nil || strings.ContainsRune(string(text), '\'') {
+			return "", false
+		}
+		fmt.Fprintf(&b, " '%s'", text)
+	}
+	return b.String(), true
+}
