@@ -117,8 +117,8 @@ func gobMessages(t *testing.T, messages ...string) []byte {
 func TestGobHostileData(t *testing.T) {
 	const (
 		mapType   = "ff81 04 01 02 ff82 00 01 04 01 04 00 00" // -65: a map (field 3) of int to int
-		listType  = "ff81 02 01 02 ff82 00 01 ff82 00 00"        // -65: a slice (field 1) of itself
-		plainType = "ff81 03 01 02 ff82 00 00 00"                // -65: a struct (field 2) without fields
+		listType  = "ff81 02 01 02 ff82 00 01 ff82 00 00"     // -65: a slice (field 1) of itself
+		plainType = "ff81 03 01 02 ff82 00 00 00"             // -65: a struct (field 2) without fields
 	)
 	deep := func() []byte { // a list in a list in a list …
 		n := 1 << 20

@@ -26,6 +26,7 @@ func TestJSONIntegersDoNotWrapAround(t *testing.T) {
 		{"uint32", "9999999999", uint32(0), uint32(1410065407)},
 		{"int64", "45000000000000000000", int64(0), int64(8106511852580896768)},
 		{"uint64", "30000000000000000000", uint64(0), uint64(11553255926290448384)},
+		{"negative int64", "-45000000000000000000", int64(0), int64(-8106511852580896768)},
 		{"in a struct", `{"N":9999999999}`, struct{ N int32 }{}, struct{ N int32 }{1410065407}},
 		{"as a key", `{"9999999999":1}`, map[int32]int(nil), map[int32]int{1410065407: 1}},
 		{"int8", "128", int8(0), nil},

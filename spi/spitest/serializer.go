@@ -117,9 +117,13 @@ func checkResultsStay(r *report, s spi.Serializer) {
 		return
 	}
 	want := bytes.Clone(first)
+	other := document()
+	other.Counts = map[string]int{"quite": -1, "other": -2, "counts": -3}
 	for range 10 {
-		if _, ok := encode(r, s, nil, "later", []string{"quite", "another", "value"}); !ok {
-			return
+		for _, v := range []any{[]string{"quite", "another", "value"}, map[string]string{"a": "map", "of": "text"}, other} {
+			if _, ok := encode(r, s, nil, "later", v); !ok {
+				return
+			}
 		}
 	}
 	if !bytes.Equal(first, want) {
