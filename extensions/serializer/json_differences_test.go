@@ -32,7 +32,7 @@ type (
 	pointed struct{}
 	broken  struct{}
 	quoting struct {
-		A int `json:"\"a"`
+		A int `json:"\"a"` //lint:ignore SA5008 the name is the point
 		B int `json:"<"`
 	}
 	link struct{ Next *link }

@@ -166,7 +166,7 @@ type (
 		Quote int              `json:"quoted,string"`
 		Skip  int              `json:"-"`
 		Plain bool
-		lost  int
+		_     int
 	}
 	inner struct {
 		A int8
