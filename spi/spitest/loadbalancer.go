@@ -107,8 +107,9 @@ func build(r *report, lb spi.LoadBalancer, n int) (p spi.Picker, ok bool) {
 func checkRange(r *report, lb spi.LoadBalancer) {
 	for _, n := range sizes {
 		p, ok := build(r, lb, n)
+		all := only(n, func(int) bool { return true })
 		for i := 0; ok && i < 1000 && !r.broken(); i++ {
-			pick(r, p, n, i, only(n, func(int) bool { return true }))
+			pick(r, p, n, i, all)
 		}
 	}
 }
@@ -219,8 +220,9 @@ func checkOlderPickers(r *report, lb spi.LoadBalancer) {
 	if !ok {
 		return
 	}
+	few := only(100, func(i int) bool { return i > 90 })
 	for i := range 200 {
-		pick(r, large, 100, i, only(100, func(i int) bool { return i > 90 }))
+		pick(r, large, 100, i, few)
 		pick(r, large, 100, i, nil)
 		pick(r, small, 2, i, nil)
 	}

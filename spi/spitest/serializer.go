@@ -234,7 +234,7 @@ func checkTruncated(r *report, s spi.Serializer) {
 func checkDamaged(r *report, s spi.Serializer) {
 	data, ok := encode(r, s, nil, "document", document())
 	random := rand.New(rand.NewPCG(3, 4))
-	for i := 0; ok && len(data) > 0 && i < 5000 && !r.broken(); i++ {
+	for i := 0; ok && len(data) > 0 && i < 3000 && !r.broken(); i++ {
 		damaged := bytes.Clone(data)
 		for range 1 + random.IntN(4) {
 			at := random.IntN(len(damaged))
