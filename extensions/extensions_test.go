@@ -1,0 +1,108 @@
+package extensions_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bhrpc/bhrpc/extensions"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/bhrpc/bhrpc/spi/spitest"
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func catalog(t testing.TB) *spi.Catalog {
+	t.Helper()
+	cat := spi.NewCatalog()
+	if err := extensions.Register(cat); err != nil {
+		t.Fatalf("Register: got %v, want no error", err)
+	}
+	return cat
+}
+
+// open opens an extension without configuration.
+func open[T any](t testing.TB, p *spi.Point[T], name string) T {
+	t.Helper()
+	v, err := p.Open(t.Context(), spi.Env{}, spi.Ref{Use: name})
+	if err != nil {
+		t.Fatalf("Open(%q): got %v, want no error", name, err)
+	}
+	return v
+}
+
+func TestRegister(t *testing.T) {
+	cat := catalog(t)
+	var got []string
+	for _, in := range cat.List() {
+		if in.Source != "built-in" {
+			t.Errorf("source of %s %q: got %q, want built-in", in.Kind, in.Name, in.Source)
+		}
+		if in.Doc == "" || !strings.HasSuffix(in.Doc, ".") {
+			t.Errorf("doc of %s %q: got %q, want sentences", in.Kind, in.Name, in.Doc)
+		}
+		got = append(got, strings.Join(append([]string{in.Kind, in.Name}, in.Aliases...), " "))
+	}
+	want := []string{
+		"serializer gob", "serializer json", "serializer json-std",
+		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
+		"proxy dynamic", "proxy reflect jdk",
+		"registry static",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("Register: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if err := extensions.Register(cat); !errors.Is(err, spi.ErrDuplicate) {
+		t.Errorf("Register twice: got %v, want ErrDuplicate", err)
+	}
+}
+
+// Every serializer and load balancer that is registered goes through the
+// conformance kit, without being named here.
+func TestConformance(t *testing.T) {
+	cat := catalog(t)
+	for _, in := range cat.Serializers.List() {
+		t.Run("serializer/"+in.Name, func(t *testing.T) { spitest.Serializer(t, open(t, cat.Serializers, in.Name)) })
+	}
+	for _, in := range cat.LoadBalancers.List() {
+		t.Run("loadbalancer/"+in.Name, func(t *testing.T) { spitest.LoadBalancer(t, open(t, cat.LoadBalancers, in.Name)) })
+	}
+}
+
+func TestWriteDocs(t *testing.T) {
+	var got bytes.Buffer
+	if err := extensions.WriteDocs(&got); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("..", "docs", "extensions.md")
+	if *update {
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%s is not what the catalog says; run: go test ./extensions -run TestWriteDocs -update\ngot\n%s", path, got.Bytes())
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func TestWriteDocsReportsItsWriter(t *testing.T) {
+	if err := extensions.WriteDocs(full{}); err == nil {
+		t.Error("WriteDocs to a writer that fails: got no error, want one")
+	}
+}

@@ -1,0 +1,15 @@
+// Package spitest is the conformance kit: what the contracts of package spi say in
+// words, as tests. An author of an extension calls one function:
+//
+//	func TestConformance(t *testing.T) {
+//		spitest.LoadBalancer(t, nearest.New(nearest.Config{Zone: "eu1"}))
+//	}
+//
+// Each rule is a subtest of its own and says what it asks for when it is broken.
+// Run with -race: some rules use the extension from many goroutines.
+//
+// The kit tests what every implementation must do, not how well it does it: a
+// balancer that always picks the same endpoint conforms.
+//
+// The package imports the standard library and spi, and is imported by tests only.
+package spitest
