@@ -29,20 +29,30 @@ type candidate struct {
 	weight float64
 }
 
-// cost is what a call is expected to wait, without the division by weight: the
-// latency of an endpoint that has not answered yet counts as 1 µs, which prefers it
-// until as many calls wait for it as others are slower.
-func (c candidate) cost(now time.Duration) float64 {
-	return float64(c.load.Latency(now)+time.Microsecond) * float64(c.load.InFlight()+1)
+// noise is how many times higher a latency must be to count as higher. Averages of
+// equal endpoints differ by some tenths; without it a single caller would send all
+// calls to whichever happens to lead.
+const noise = 1.5
+
+// latency is that of an endpoint; one that has not answered yet counts as 1 µs,
+// which prefers it until as many calls wait for it as others are slower.
+func (c candidate) latency(now time.Duration) float64 {
+	return float64(c.load.Latency(now) + time.Microsecond)
 }
 
+// Pick compares what a call is expected to wait: latency times calls in flight,
+// divided by weight.
 func (p *p2cPicker) Pick(info *spi.CallInfo) (int, error) {
-	i, j := twoUsable(info.Usable, len(p.candidates))
+	i, j := twoUsable(info.Usable, len(p.candidates)) // in random order: i wins a tie
 	if i == j {
 		return i, nil
 	}
 	a, b := p.candidates[i], p.candidates[j]
-	if a.cost(info.Now)*b.weight <= b.cost(info.Now)*a.weight {
+	latencyA, latencyB := a.latency(info.Now), b.latency(info.Now)
+	if latencyA < noise*latencyB && latencyB < noise*latencyA {
+		latencyA = latencyB
+	}
+	if latencyA*float64(a.load.InFlight()+1)*b.weight <= latencyB*float64(b.load.InFlight()+1)*a.weight {
 		return i, nil
 	}
 	return j, nil
