@@ -14,13 +14,16 @@ import (
 type Pos struct {
 	Source string // file name as it was given, or "env NAME", or "code"
 	Line   int    // from 1; 0 in an environment variable or in code
-	Column int    // from 1; 0 where Line is
+	Column int    // from 1; 0 where Line is, and where only the line is known
 }
 
-// String returns "bhrpc.yaml:3:15", "env NAME", "code" or "".
+// String returns "bhrpc.yaml:3:15", "bhrpc.yaml:3", "env NAME", "code" or "".
 func (p Pos) String() string {
-	if p.Line == 0 {
+	switch {
+	case p.Line == 0:
 		return p.Source
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.Source, p.Line)
 	}
 	return fmt.Sprintf("%s:%d:%d", p.Source, p.Line, p.Column)
 }
@@ -92,17 +95,23 @@ type ConfigError struct {
 }
 
 // Error returns place and message on the first line; known names may follow on
-// another.
+// another. A place that is no line of a file, such as an environment variable, is
+// told together with the key, unless the message names the key itself.
 func (e *ConfigError) Error() string {
-	switch {
-	case e.At.Line > 0:
-		return e.At.String() + ": " + e.Message
-	case e.At.Source != "" && e.Key != "":
-		return fmt.Sprintf("%s (from %s): %s", e.Key, e.At, e.Message)
-	case e.Key != "":
-		return e.Key + ": " + e.Message
+	key := e.Key
+	if strings.Contains(e.Message, key) {
+		key = ""
 	}
-	return e.Message
+	switch at := e.At.String(); {
+	case at == "" && key == "":
+		return e.Message
+	case at == "":
+		return key + ": " + e.Message
+	case e.At.Line > 0 || key == "":
+		return at + ": " + e.Message
+	default:
+		return fmt.Sprintf("%s (from %s): %s", key, at, e.Message)
+	}
 }
 
 // Unwrap returns the cause.
