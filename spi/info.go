@@ -29,10 +29,27 @@ type Field struct {
 }
 
 const (
-	typeObject = "object"
-	typeMapOf  = "map of "
-	typeListOf = "list of "
+	typeObject    = "object"
+	typeExtension = "extension"
+	typeMapOf     = "map of "
+	typeListOf    = "list of "
 )
+
+// extensionFields are the keys of the long form of a [Ref].
+var extensionFields = []Field{{Key: "use", Type: "string"}, {Key: "with"}}
+
+// keys returns the keys that the field may hold, and false if it may hold any.
+func (f Field) keys() ([]Field, bool) {
+	if f.Type == typeExtension {
+		return extensionFields, true
+	}
+	return f.Fields, f.Type == typeObject
+}
+
+// hasKeys reports whether the field is an object or a map.
+func (f Field) hasKeys() bool {
+	return f.Type == typeObject || strings.HasPrefix(f.Type, typeMapOf)
+}
 
 // element describes what a map or list holds. The zero Field is unconstrained.
 func (f Field) element() Field {
@@ -118,14 +135,14 @@ func typeName(t reflect.Type, v reflect.Value) (string, []Field, error) {
 	case t == sizeType:
 		return "size", nil, nil
 	case t == refType:
-		return "extension", nil, nil
+		return typeExtension, nil, nil
 	}
 	switch t.Kind() {
 	case reflect.Bool:
 		return "bool", nil, nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return "int", nil, nil
+		return t.Kind().String(), nil, nil
 	case reflect.Float32, reflect.Float64:
 		return "float", nil, nil
 	case reflect.String:

@@ -1,7 +1,6 @@
 package spi
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,18 +92,18 @@ func Register[T, C any](p *Point[T], name, doc string, defaults C, open func(con
 	if open == nil {
 		return fail(errors.New("nothing to open it with"))
 	}
+	top := Field{Type: typeObject, Fields: fields}
 	return p.add(extension[T]{
 		info: Info{Name: name, Doc: doc, Source: source, Fields: fields},
 		at:   at,
 		decode: func(ref Ref) (any, error) {
 			var cfg C
-			if err := json.Unmarshal(base, &cfg); err != nil {
-				return nil, ref.errorf(err, "defaults of %s %q: %v", p.kind, name, err)
+			document, err := top.overlay(base, ref.With.given())
+			if err == nil {
+				err = json.Unmarshal(document, &cfg)
 			}
-			if len(ref.With.JSON) > 0 {
-				if err := decodeOver(ref, &cfg); err != nil {
-					return nil, err
-				}
+			if err != nil {
+				return nil, ref.errorf(fmt.Errorf("%w: %w", ErrInvalid, err), "configuration of %s %q: %v", p.kind, name, err)
 			}
 			if v, ok := any(&cfg).(interface{ Validate() error }); ok {
 				if err := v.Validate(); err != nil {
@@ -115,19 +114,6 @@ func Register[T, C any](p *Point[T], name, doc string, defaults C, open func(con
 		},
 		open: func(ctx context.Context, env Env, cfg any) (T, error) { return open(ctx, env, cfg.(C)) },
 	})
-}
-
-// decodeOver lays the configuration over cfg and says which key has the wrong type.
-func decodeOver(ref Ref, cfg any) error {
-	err := json.NewDecoder(bytes.NewReader(ref.With.JSON)).Decode(cfg)
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong) && wrong.Field != "":
-		return ref.keyErrorf(wrong.Field, ErrInvalid, "%s: want %s, not %s", ref.withKey(wrong.Field), wrong.Type, wrong.Value)
-	case err != nil:
-		return ref.errorf(fmt.Errorf("%w: %w", ErrInvalid, err), "configuration of %q: %v", ref.Use, err)
-	}
-	return nil
 }
 
 // Add registers an extension from its description, for those that live in another
@@ -142,7 +128,7 @@ func (p *Point[T]) Add(info Info, open func(ctx context.Context, env Env, with [
 	err := p.add(extension[T]{
 		info:   info,
 		at:     info.Source,
-		decode: func(ref Ref) (any, error) { return ref.With.JSON, nil },
+		decode: func(ref Ref) (any, error) { return ref.With.given(), nil },
 		open:   func(ctx context.Context, env Env, cfg any) (T, error) { return open(ctx, env, cfg.([]byte)) },
 	})
 	if err != nil {

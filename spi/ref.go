@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
@@ -29,10 +28,15 @@ func (p Pos) String() string {
 }
 
 // Raw is a JSON document, such as the configuration of an extension, with where
-// each of its keys stands in its file.
+// each of its keys stands in its file. Objects and maps are laid over the defaults
+// key by key; a list replaces its default, and null leaves it in place.
 type Raw struct {
-	JSON []byte         // nil: no configuration, the defaults hold
-	At   map[string]Pos // by dotted key, as "weights" or "tls.ca"; nil: unknown
+	JSON []byte // nil or null: no configuration, the defaults hold
+
+	// At holds positions by dotted key, elements of a list by number: "weights",
+	// "tls.ca", "servers.0.port". A key without a position has that of the nearest
+	// one around it. nil: all unknown.
+	At map[string]Pos
 }
 
 // Ref names an extension and carries its configuration. In a file it is either a
@@ -145,98 +149,4 @@ func (r Ref) keyErrorf(key string, cause error, format string, args ...any) *Con
 		k = k[:dot]
 	}
 	return &ConfigError{At: at, Key: r.withKey(key), Message: fmt.Sprintf(format, args...), Cause: cause}
-}
-
-// check compares the configuration with the fields that the extension declares:
-// every key must be one of them, in its exact spelling, and appear once. It works
-// from plain data, so that an extension in another process is checked with the
-// same words before it is asked anything. encoding/json alone lets wrong case and
-// duplicates through. All faults are reported, not only the first.
-func (r Ref) check(info Info) error {
-	if len(r.With.JSON) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(r.With.JSON))
-	dec.UseNumber()
-	var faults []error
-	top := Field{Type: typeObject, Fields: info.Fields}
-	if err := r.walk(dec, info, top, "", &faults); err != nil {
-		return r.errorf(ErrInvalid, "configuration of %s %q: %v", info.Kind, info.Name, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return r.errorf(ErrInvalid, "configuration of %s %q: something follows the document", info.Kind, info.Name)
-	}
-	return errors.Join(faults...)
-}
-
-// walk reads one JSON value, which f describes. path is "" at the top.
-func (r Ref) walk(dec *json.Decoder, info Info, f Field, path string, faults *[]error) error {
-	token, err := dec.Token()
-	if err != nil {
-		return err
-	}
-	inner := f.element()
-	switch token {
-	case json.Delim('['):
-		for dec.More() {
-			if err := r.walk(dec, info, inner, path, faults); err != nil {
-				return err
-			}
-		}
-		_, err = dec.Token()
-		return err
-	case json.Delim('{'):
-		seen := make(map[string]bool)
-		for dec.More() {
-			token, err := dec.Token()
-			if err != nil {
-				return err
-			}
-			key := token.(string) // the decoder guarantees it
-			full := key
-			if path != "" {
-				full = path + "." + key
-			}
-			field := inner
-			if f.Type == typeObject {
-				at := indexField(f.Fields, key)
-				if at >= 0 {
-					field = f.Fields[at]
-				} else {
-					field = Field{}
-					*faults = append(*faults, r.unknownKey(info, f.Fields, full, key))
-				}
-			}
-			if seen[key] {
-				*faults = append(*faults, r.keyErrorf(full, ErrInvalid, "key %s appears twice", r.withKey(full)))
-			}
-			seen[key] = true
-			if err := r.walk(dec, info, field, full, faults); err != nil {
-				return err
-			}
-		}
-		_, err = dec.Token()
-		return err
-	}
-	if path == "" && token != nil {
-		return fmt.Errorf("want keys and values, not %v", token)
-	}
-	return nil
-}
-
-func (r Ref) unknownKey(info Info, fields []Field, full, key string) error {
-	known := make([]string, len(fields))
-	for i, f := range fields {
-		known[i] = f.Key
-	}
-	message := "unknown key " + r.withKey(full)
-	if near := Nearest(key, known); near != "" {
-		message += fmt.Sprintf("; did you mean %q?", near)
-	}
-	if len(known) == 0 {
-		message += fmt.Sprintf("\n  %s %q takes no configuration", info.Kind, info.Name)
-	} else {
-		message += fmt.Sprintf("\n  keys of %s %q: %s", info.Kind, info.Name, strings.Join(known, ", "))
-	}
-	return r.keyErrorf(full, ErrUnknown, "%s", message)
 }

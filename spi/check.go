@@ -1,0 +1,245 @@
+package spi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// check compares the configuration with the fields that the extension declares:
+// every key must be one of them, in its exact spelling, appear once and hold a
+// value of its type. It works from plain data, so that an extension in another
+// process is checked with the same words before it is asked anything.
+// encoding/json alone lets wrong case and duplicates through, and often cannot say
+// which key it is about. All faults are reported, not only the first.
+func (r Ref) check(info Info) error {
+	if r.With.given() == nil {
+		return nil
+	}
+	var document json.RawMessage
+	if err := json.Unmarshal(r.With.JSON, &document); err != nil {
+		return r.errorf(ErrInvalid, "configuration of %s %q: %v", info.Kind, info.Name, err)
+	}
+	w := walker{ref: r, info: info, dec: json.NewDecoder(bytes.NewReader(document))}
+	w.dec.UseNumber()
+	top := Field{Type: typeObject, Fields: info.Fields}
+	if start := w.next(); start != json.Delim('{') {
+		return r.errorf(ErrInvalid, "configuration of %s %q: want keys and values, not %s", info.Kind, info.Name, describe(start))
+	}
+	w.object("", top)
+	return errors.Join(w.faults...)
+}
+
+// walker reads a JSON document that is known to be well-formed and collects what
+// is wrong with it.
+type walker struct {
+	ref    Ref
+	info   Info
+	dec    *json.Decoder
+	faults []error
+}
+
+// next returns the next token, which exists, because the document is well-formed.
+func (w *walker) next() json.Token {
+	token, err := w.dec.Token()
+	if err != nil {
+		panic("well-formed JSON does not parse: " + err.Error())
+	}
+	return token
+}
+
+func (w *walker) fault(key string, cause error, format string, args ...any) {
+	w.faults = append(w.faults, w.ref.keyErrorf(key, cause, format, args...))
+}
+
+// value reads the value of the key called path, which f describes.
+func (w *walker) value(path string, f Field) {
+	token := w.next()
+	if err := f.accept(token); err != nil {
+		w.fault(path, ErrInvalid, "%s: %v", w.ref.withKey(path), err)
+		f = Field{} // nothing is known about what is inside
+	}
+	switch token {
+	case json.Delim('['):
+		for i := 0; w.dec.More(); i++ {
+			w.value(path+"."+strconv.Itoa(i), f.element())
+		}
+		w.next()
+	case json.Delim('{'):
+		w.object(path+".", f)
+	}
+}
+
+// object reads keys and values up to the closing brace. prefix stands before every
+// key.
+func (w *walker) object(prefix string, f Field) {
+	seen := make(map[string]bool)
+	for w.dec.More() {
+		key := w.next().(string)
+		path := prefix + key
+		field := f.element()
+		if fields, ok := f.keys(); ok {
+			if i := indexField(fields, key); i >= 0 {
+				field = fields[i]
+			} else {
+				field = Field{}
+				w.unknown(fields, path, key)
+			}
+		}
+		if seen[key] {
+			w.fault(path, ErrInvalid, "key %s appears twice", w.ref.withKey(path))
+		}
+		seen[key] = true
+		w.value(path, field)
+	}
+	w.next()
+}
+
+func (w *walker) unknown(fields []Field, path, key string) {
+	known := make([]string, len(fields))
+	for i, f := range fields {
+		known[i] = f.Key
+	}
+	message := "unknown key " + w.ref.withKey(path)
+	if near := Nearest(key, known); near != "" {
+		message += fmt.Sprintf("; did you mean %q?", near)
+	}
+	owner := fmt.Sprintf("%s %q", w.info.Kind, w.info.Name)
+	if parent := strings.TrimSuffix(path, key); parent != "" {
+		owner = w.ref.withKey(strings.TrimSuffix(parent, "."))
+	}
+	if len(known) == 0 {
+		message += fmt.Sprintf("\n  %s takes no configuration", owner)
+	} else {
+		message += fmt.Sprintf("\n  keys of %s: %s", owner, strings.Join(known, ", "))
+	}
+	w.fault(path, ErrUnknown, "%s", message)
+}
+
+// accept reports what is wrong with a value of the field that begins with token.
+// null is right everywhere: it says nothing. So is every value of a type that this
+// version does not know.
+func (f Field) accept(token json.Token) error {
+	ok := true
+	switch {
+	case token == nil:
+	case f.hasKeys():
+		ok = token == json.Delim('{')
+	case strings.HasPrefix(f.Type, typeListOf):
+		ok = token == json.Delim('[')
+	case f.Type == typeExtension:
+		_, short := token.(string)
+		ok = short || token == json.Delim('{')
+	case f.Type == "bool":
+		_, ok = token.(bool)
+	case f.Type == "string":
+		_, ok = token.(string)
+	case f.Type == "float":
+		number, _ := token.(json.Number)
+		_, err := number.Float64()
+		ok = err == nil
+	case strings.HasPrefix(f.Type, "int"), strings.HasPrefix(f.Type, "uint"):
+		number, _ := token.(json.Number)
+		ok = fitsInt(number.String(), f.Type)
+	case f.Type == "duration":
+		return acceptText(token, new(Duration), f.Type)
+	case f.Type == "size":
+		return acceptText(token, new(Size), f.Type)
+	}
+	if !ok {
+		return fmt.Errorf("want %s, not %s", f.Type, describe(token))
+	}
+	return nil
+}
+
+// acceptText asks the type itself whether it accepts a value that is neither list
+// nor object.
+func acceptText(token json.Token, into json.Unmarshaler, name string) error {
+	switch token.(type) {
+	case string, json.Number:
+		text, err := json.Marshal(token)
+		if err != nil {
+			return err
+		}
+		return into.UnmarshalJSON(text)
+	}
+	return fmt.Errorf("want %s, not %s", name, describe(token))
+}
+
+// fitsInt reports whether number is a whole number of the Go type called name,
+// such as "int" or "uint8".
+func fitsInt(number, name string) bool {
+	size, unsigned := strings.CutPrefix(name, "uint")
+	bits, _ := strconv.Atoi(strings.TrimPrefix(size, "int")) // no digits: 0, the size of int
+	var err error
+	if unsigned {
+		_, err = strconv.ParseUint(number, 10, bits)
+	} else {
+		_, err = strconv.ParseInt(number, 10, bits)
+	}
+	return err == nil
+}
+
+// describe names the kind of value that begins with token. It tells no more of a
+// string than that, because it may be a secret in the wrong place.
+func describe(token json.Token) string {
+	switch t := token.(type) {
+	case bool:
+		return "bool"
+	case json.Number:
+		return "number " + t.String()
+	case string:
+		return "string"
+	case json.Delim:
+		if t == '[' {
+			return "list"
+		}
+	}
+	return "object"
+}
+
+// given returns the document, nil if it says nothing.
+func (r Raw) given() []byte {
+	if len(r.JSON) == 0 || isNull(r.JSON) {
+		return nil
+	}
+	return r.JSON
+}
+
+func isNull(document []byte) bool { return string(bytes.TrimSpace(document)) == "null" }
+
+// overlay returns base with over laid on it, both JSON objects with the keys that f
+// describes: objects and maps key by key, everything else whole, so that an element
+// of a list or map never inherits from a default that happens to stand in its place.
+// A key whose value is null stays as it is in base. over may be nil.
+func (f Field) overlay(base, over json.RawMessage) (json.RawMessage, error) {
+	if over == nil {
+		return base, nil
+	}
+	merged := make(map[string]json.RawMessage)
+	if len(base) > 0 && !isNull(base) {
+		if err := json.Unmarshal(base, &merged); err != nil {
+			return nil, err
+		}
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(over, &given); err != nil {
+		return nil, err
+	}
+	for key, value := range given {
+		if isNull(value) {
+			continue
+		}
+		if i := indexField(f.Fields, key); f.Type == typeObject && i >= 0 && f.Fields[i].hasKeys() {
+			var err error
+			if value, err = f.Fields[i].overlay(merged[key], value); err != nil {
+				return nil, err
+			}
+		}
+		merged[key] = value
+	}
+	return json.Marshal(merged)
+}
