@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -312,5 +313,38 @@ func TestOpensShareNothing(t *testing.T) {
 			t.Fatalf("got  %+v, %v\nwant %+v", got, err, defaults())
 		}
 		spoil(got)
+	}
+}
+
+// TestConfigurationOfOwnTypes: a type that reads itself decides what it accepts.
+func TestConfigurationOfOwnTypes(t *testing.T) {
+	type config struct {
+		Address netip.Addr      `json:"address"`
+		Free    json.RawMessage `json:"free"`
+	}
+	p := spi.NewPoint[config]("loadbalancer")
+	open := func(_ context.Context, _ spi.Env, cfg config) (config, error) { return cfg, nil }
+	start := config{netip.MustParseAddr("10.0.0.1"), json.RawMessage(`{}`)}
+	if err := spi.Register(p, "own", "", start, open); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, with, want string }{
+		{"defaults", ``, "10.0.0.1 {}"},
+		{"text", `{"address":"10.0.0.2"}`, "10.0.0.2 {}"},
+		{"anything", `{"free":[1,{"a":null}]}`, `10.0.0.1 [1,{"a":null}]`},
+		{"not even text", `{"address":3}`, "with.address: want string, not number 3"},
+		{"refused by the type", `{"address":"x"}`, `configuration of loadbalancer "own": ParseAddr("x"): unable to parse IP`},
+		{"twice inside anything", `{"free":[{"a":1,"a":2}]}`, "key with.free.0.a appears twice"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := p.Open(t.Context(), spi.Env{}, spi.Ref{Use: "own", With: spi.Raw{JSON: []byte(tt.with)}})
+			got := fmt.Sprintf("%s %s", cfg.Address, cfg.Free)
+			if err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("Open with %s: got %s, want %s", tt.with, got, tt.want)
+			}
+		})
 	}
 }

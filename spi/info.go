@@ -1,11 +1,15 @@
 package spi
 
 import (
+	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
+	"time"
 )
 
 // Info describes one registered extension. It is plain data: it crosses the
@@ -22,7 +26,7 @@ type Info struct {
 // Field describes one configuration key of an extension.
 type Field struct {
 	Key     string  `json:"key"`
-	Type    string  `json:"type"`    // for people: "duration", "int", "map of int", …
+	Type    string  `json:"type"`    // for people, and what values are checked against: "duration", "int", "map of int", …
 	Default string  `json:"default"` // JSON text; "" where it says nothing
 	Doc     string  `json:"doc"`     // from the `doc` struct tag
 	Fields  []Field `json:"fields"`  // keys of an object, or of the objects in a map or list
@@ -75,60 +79,76 @@ func indexField(fields []Field, key string) int {
 // Fields describes the configuration struct defaults: its exported fields with a
 // `json` tag, their values as defaults, their `doc` tags. It is how [Register]
 // documents an extension, and how the configuration file documents itself. An
-// error is a field that configuration cannot express.
+// error is a field that configuration cannot express, or two for one key.
 func Fields(defaults any) ([]Field, error) {
 	v := reflect.ValueOf(defaults)
 	if v.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("configuration %T is not a struct", defaults)
 	}
-	return structFields(v)
+	return structFields(v, []reflect.Type{v.Type()})
 }
 
-func structFields(v reflect.Value) ([]Field, error) {
+// structFields describes the struct v. within holds the types that v is part of.
+func structFields(v reflect.Value, within []reflect.Type) ([]Field, error) {
 	var fields []Field
 	for i := range v.NumField() {
 		sf := v.Type().Field(i)
 		key, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
-		if sf.Anonymous && key == "" && v.Field(i).Kind() == reflect.Struct {
-			inner, err := structFields(v.Field(i))
+		var found []Field
+		switch {
+		case sf.Anonymous && key == "" && v.Field(i).Kind() == reflect.Struct:
+			inner, err := structFields(v.Field(i), within)
 			if err != nil {
 				return nil, err
 			}
-			fields = append(fields, inner...)
-			continue
-		}
-		if !sf.IsExported() || key == "" || key == "-" {
-			continue
-		}
-		name, inner, err := typeName(sf.Type, v.Field(i))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		f := Field{Key: key, Type: name, Doc: sf.Tag.Get("doc"), Fields: inner}
-		if name != typeObject {
-			text, err := json.Marshal(v.Field(i).Interface())
+			found = inner
+		case sf.IsExported() && key != "" && key != "-":
+			f, err := describeField(sf, key, v.Field(i), within)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", key, err)
 			}
-			f.Default = string(text)
-			if f.Default == "null" {
-				f.Default = ""
-			}
+			found = []Field{f}
 		}
-		fields = append(fields, f)
+		for _, f := range found {
+			if indexField(fields, f.Key) >= 0 {
+				return nil, fmt.Errorf("%s: two fields of %s have this key", f.Key, v.Type())
+			}
+			fields = append(fields, f)
+		}
 	}
 	return fields, nil
+}
+
+func describeField(sf reflect.StructField, key string, v reflect.Value, within []reflect.Type) (Field, error) {
+	name, inner, err := typeName(sf.Type, v, within)
+	if err != nil {
+		return Field{}, err
+	}
+	f := Field{Key: key, Type: name, Doc: sf.Tag.Get("doc"), Fields: inner}
+	if name == typeObject {
+		return f, nil
+	}
+	text, err := json.Marshal(v.Interface())
+	if err != nil {
+		return Field{}, err
+	}
+	if f.Default = string(text); f.Default == "null" {
+		f.Default = ""
+	}
+	return f, nil
 }
 
 var (
 	durationType = reflect.TypeFor[Duration]()
 	sizeType     = reflect.TypeFor[Size]()
 	refType      = reflect.TypeFor[Ref]()
+	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
+	jsonType     = reflect.TypeFor[json.Unmarshaler]()
 )
 
 // typeName returns the name of a type for people, and the fields of the struct
-// that it is or holds.
-func typeName(t reflect.Type, v reflect.Value) (string, []Field, error) {
+// that it is or holds. within holds the types that t is part of.
+func typeName(t reflect.Type, v reflect.Value, within []reflect.Type) (string, []Field, error) {
 	switch {
 	case t == durationType:
 		return "duration", nil, nil
@@ -136,7 +156,16 @@ func typeName(t reflect.Type, v reflect.Value) (string, []Field, error) {
 		return "size", nil, nil
 	case t == refType:
 		return typeExtension, nil, nil
+	case t == reflect.TypeFor[time.Duration]():
+		return "", nil, errors.New("a time.Duration has no unit in a file; use spi.Duration")
+	case reflect.PointerTo(t).Implements(jsonType):
+		return "any", nil, nil // only the type itself knows
+	case reflect.PointerTo(t).Implements(textType):
+		return "string", nil, nil
+	case slices.Contains(within, t):
+		return "", nil, fmt.Errorf("%s contains itself and cannot be described", t)
 	}
+	within = append(within, t)
 	switch t.Kind() {
 	case reflect.Bool:
 		return "bool", nil, nil
@@ -148,14 +177,16 @@ func typeName(t reflect.Type, v reflect.Value) (string, []Field, error) {
 	case reflect.String:
 		return "string", nil, nil
 	case reflect.Struct:
-		fields, err := structFields(v)
+		fields, err := structFields(v, within)
 		return typeObject, fields, err
 	case reflect.Slice:
-		inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()))
-		return typeListOf + inner, fields, err
+		if t.Elem().Kind() != reflect.Uint8 { // bytes have no form that people write
+			inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()), within)
+			return typeListOf + inner, fields, err
+		}
 	case reflect.Map:
 		if t.Key().Kind() == reflect.String {
-			inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()))
+			inner, fields, err := typeName(t.Elem(), reflect.Zero(t.Elem()), within)
 			return typeMapOf + inner, fields, err
 		}
 	}
