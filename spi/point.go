@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -71,9 +72,10 @@ func (p *Point[T]) Kind() string { return p.kind }
 // and `doc` tags. defaults holds the value of every key that the configuration
 // does not give; it must survive a round trip through JSON.
 //
-// Names match [a-z][a-z0-9-]*. Errors: [ErrInvalid] for a bad name, a nil open or
-// a C that configuration cannot express, [ErrDuplicate] for a name that is taken,
-// naming both places. A name is never silently replaced.
+// Names match [a-z][a-z0-9-]* and have at most 64 characters. Errors: [ErrInvalid]
+// for a bad name, a nil open, defaults that JSON loses a part of or a C that
+// configuration cannot express, [ErrDuplicate] for a name that is taken, naming
+// both places. A name is never silently replaced.
 //
 // It is a function because Go methods take no type parameters.
 func Register[T, C any](p *Point[T], name, doc string, defaults C, open func(context.Context, Env, C) (T, error)) error {
@@ -88,6 +90,10 @@ func Register[T, C any](p *Point[T], name, doc string, defaults C, open func(con
 	base, err := json.Marshal(defaults)
 	if err != nil {
 		return fail(err)
+	}
+	var back C
+	if err := json.Unmarshal(base, &back); err != nil || !reflect.DeepEqual(back, defaults) {
+		return fail(fmt.Errorf("the defaults do not survive JSON, which every configuration goes through: %+v becomes %s", defaults, base))
 	}
 	if open == nil {
 		return fail(errors.New("nothing to open it with"))
