@@ -124,26 +124,24 @@ func Register[T, C any](p *Point[T], name, doc string, defaults C, open func(con
 
 // Add registers an extension from its description, for those that live in another
 // process; [Register] is the usual, typed way in. open receives the checked
-// configuration as JSON, nil for none. The errors are those of Register.
+// configuration as JSON, nil for none; the defaults are its own affair. A failed Add
+// leaves nothing behind. info's lists belong to the point. The errors are those of
+// Register.
 func (p *Point[T]) Add(info Info, open func(ctx context.Context, env Env, with []byte) (T, error)) error {
 	if open == nil {
 		return fmt.Errorf("%w: %s %q from %s: nothing to open it with", ErrInvalid, p.kind, info.Name, info.Source)
 	}
-	names := info.Aliases
+	others := info.Aliases
 	info.Aliases = nil
-	err := p.add(extension[T]{
+	return p.add(extension[T]{
 		info:   info,
 		at:     info.Source,
 		decode: func(ref Ref) (any, error) { return ref.With.given(), nil },
 		open:   func(ctx context.Context, env Env, cfg any) (T, error) { return open(ctx, env, cfg.([]byte)) },
-	})
-	if err != nil {
-		return err
-	}
-	return p.Alias(info.Name, names...)
+	}, others...)
 }
 
-func (p *Point[T]) add(e extension[T]) error {
+func (p *Point[T]) add(e extension[T], others ...string) error {
 	e.info.Kind = p.kind
 	if !names.MatchString(e.info.Name) {
 		return fmt.Errorf("%w: %s %q from %s: a name is lower-case letters, digits and dashes, a letter first, 64 at most", ErrInvalid, p.kind, e.info.Name, e.at)
@@ -152,6 +150,28 @@ func (p *Point[T]) add(e extension[T]) error {
 	defer p.mu.Unlock()
 	if err := p.taken(e.info.Name, e.at); err != nil {
 		return err
+	}
+	return p.store(e, others)
+}
+
+// store puts e in place with further names, all of them or none. mu is held, and
+// e's own name is its own.
+func (p *Point[T]) store(e extension[T], others []string) error {
+	for i, alias := range others {
+		if !aliases.MatchString(alias) {
+			return fmt.Errorf("%w: alias %q of %s %q from %s: an alias is lower-case letters, digits, dashes and underscores, a letter first, 64 at most", ErrInvalid, alias, p.kind, e.info.Name, e.at)
+		}
+		if err := p.taken(alias, e.at); err != nil {
+			return err
+		}
+		if alias == e.info.Name || slices.Contains(others[:i], alias) {
+			return fmt.Errorf("%w: %s %q, twice by %s", ErrDuplicate, p.kind, alias, e.at)
+		}
+	}
+	e.info.Aliases = slices.Concat(e.info.Aliases, others) // a new list: Infos handed out share the old one
+	slices.Sort(e.info.Aliases)
+	for _, alias := range others {
+		p.aliases[alias] = e.info.Name
 	}
 	p.exts[e.info.Name] = e
 	return nil
@@ -168,9 +188,9 @@ func (p *Point[T]) taken(name, at string) error {
 	return nil
 }
 
-// Alias gives a registered extension further names, which may hold underscores.
-// The errors are those of [Register]; [ErrUnknown] if there is no extension called
-// name.
+// Alias gives a registered extension further names, which may hold underscores,
+// all of them or none. The errors are those of [Register]; [ErrUnknown] if there is
+// no extension called name.
 func (p *Point[T]) Alias(name string, others ...string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,19 +198,7 @@ func (p *Point[T]) Alias(name string, others ...string) error {
 	if !ok {
 		return fmt.Errorf("%w: %s %q cannot be given the names %s", ErrUnknown, p.kind, name, strings.Join(others, ", "))
 	}
-	for _, alias := range others {
-		if !aliases.MatchString(alias) {
-			return fmt.Errorf("%w: alias %q of %s %q", ErrInvalid, alias, p.kind, name)
-		}
-		if err := p.taken(alias, e.at); err != nil {
-			return err
-		}
-		p.aliases[alias] = name
-		e.info.Aliases = append(e.info.Aliases, alias)
-	}
-	slices.Sort(e.info.Aliases)
-	p.exts[name] = e
-	return nil
+	return p.store(e, others)
 }
 
 // Remove forgets a name and its aliases, so that a plugin that is gone leaves
@@ -222,7 +230,7 @@ func (p *Point[T]) Elsewhere(name, importPath string) {
 // Resolved is an extension that was found and whose configuration is good.
 type Resolved struct {
 	Info   Info
-	Config []byte // what is in force, defaults included, as JSON; nil if there is none
+	Config []byte // what is in force, as JSON: defaults included, but for an extension of [Point.Add], which knows them itself; nil if nothing was given to such a one
 }
 
 // Resolve does steps 1 to 4 of the life of an extension and has no side effects.
@@ -320,7 +328,8 @@ func (p *Point[T]) Open(ctx context.Context, env Env, ref Ref) (T, error) {
 	return v, nil
 }
 
-// List describes every extension of the point, sorted by name.
+// List describes every extension of the point, sorted by name. What the Infos hold
+// must not be modified.
 func (p *Point[T]) List() []Info {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
