@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
-	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -55,9 +52,6 @@ type extension[T any] struct {
 	decode func(ref Ref) (any, error) // steps 3 and 4
 	open   func(context.Context, Env, any) (T, error)
 }
-
-// builtIn is the Source of what ships with the framework.
-const builtIn = "built-in"
 
 // NewPoint returns an empty extension point. kind is what errors and listings call
 // it, and its configuration key.
@@ -338,23 +332,4 @@ func (p *Point[T]) List() []Info {
 		infos = append(infos, p.exts[name].info)
 	}
 	return infos
-}
-
-// ownPackages is where built-in extensions are registered.
-const ownPackages = "github.com/bhrpc/bhrpc/extensions"
-
-// caller returns who called the exported function that called it: the Source of an
-// Info, and the package with file and line.
-func caller() (source, at string) {
-	pcs := make([]uintptr, 1)
-	runtime.Callers(3, pcs)
-	frame, _ := runtime.CallersFrames(pcs).Next()
-	dir, last := path.Split(frame.Function) // such as "example.org/you/nearest.Register"
-	last, _, _ = strings.Cut(last, ".")
-	pkg := dir + last
-	at = fmt.Sprintf("package %s (%s:%d)", pkg, filepath.Base(frame.File), frame.Line)
-	if strings.HasPrefix(pkg, ownPackages) {
-		return builtIn, at
-	}
-	return "package " + pkg, at
 }
