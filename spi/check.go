@@ -20,26 +20,37 @@ func (r Ref) check(info Info) error {
 		return nil
 	}
 	var document json.RawMessage
+	owner := fmt.Sprintf("%s %q", info.Kind, info.Name)
 	if err := json.Unmarshal(r.With.JSON, &document); err != nil {
-		return r.errorf(ErrInvalid, "configuration of %s %q: %v", info.Kind, info.Name, err)
+		return r.errorf(ErrInvalid, "configuration of %s: %v", owner, err)
 	}
-	w := walker{ref: r, info: info, dec: json.NewDecoder(bytes.NewReader(document))}
-	w.dec.UseNumber()
-	top := Field{Type: typeObject, Fields: info.Fields}
+	w := newWalker(document, owner)
 	if start := w.next(); start != json.Delim('{') {
-		return r.errorf(ErrInvalid, "configuration of %s %q: want keys and values, not %s", info.Kind, info.Name, describe(start))
+		return r.errorf(ErrInvalid, "configuration of %s: want keys and values, not %s", owner, describe(start))
 	}
-	w.object("", top)
+	w.prefix, w.at, w.places = "with.", r.At, r.With.At
+	if r.Key != "" {
+		w.prefix = r.Key + ".with."
+	}
+	w.object("", Field{Type: typeObject, Fields: info.Fields})
 	return errors.Join(w.faults...)
 }
 
-// walker reads a JSON document that is known to be well-formed and collects what
-// is wrong with it.
+// walker reads a JSON document and collects what is wrong with it.
 type walker struct {
-	ref    Ref
-	info   Info
 	dec    *json.Decoder
+	owner  string         // whose keys they are, such as `loadbalancer "random"`
+	prefix string         // of every key, such as "consumer.loadbalancer.with."
+	at     Pos            // of the document
+	places map[string]Pos // of its keys, see [Raw]
 	faults []error
+}
+
+// newWalker returns a walker of a document that is known to be well-formed.
+func newWalker(document []byte, owner string) *walker {
+	w := &walker{dec: json.NewDecoder(bytes.NewReader(document)), owner: owner}
+	w.dec.UseNumber()
+	return w
 }
 
 // next returns the next token, which exists, because the document is well-formed.
@@ -51,15 +62,27 @@ func (w *walker) next() json.Token {
 	return token
 }
 
-func (w *walker) fault(key string, cause error, format string, args ...any) {
-	w.faults = append(w.faults, w.ref.keyErrorf(key, cause, format, args...))
+func (w *walker) fault(path string, cause error, format string, args ...any) {
+	w.faults = append(w.faults, &ConfigError{At: w.place(path), Key: w.prefix + path, Message: fmt.Sprintf(format, args...), Cause: cause})
+}
+
+// place returns where a key stands: its own position, or that of the nearest key
+// around it.
+func (w *walker) place(path string) Pos {
+	for path != "" {
+		if at, ok := w.places[path]; ok {
+			return at
+		}
+		path = path[:max(strings.LastIndexByte(path, '.'), 0)]
+	}
+	return w.at
 }
 
 // value reads the value of the key called path, which f describes.
 func (w *walker) value(path string, f Field) {
 	token := w.next()
 	if err := f.accept(token); err != nil {
-		w.fault(path, ErrInvalid, "%s: %v", w.ref.withKey(path), err)
+		w.fault(path, ErrInvalid, "%s: %v", w.prefix+path, err)
 		f = Field{} // nothing is known about what is inside
 	}
 	switch token {
@@ -90,7 +113,7 @@ func (w *walker) object(prefix string, f Field) {
 			}
 		}
 		if seen[key] {
-			w.fault(path, ErrInvalid, "key %s appears twice", w.ref.withKey(path))
+			w.fault(path, ErrInvalid, "key %s appears twice", w.prefix+path)
 		}
 		seen[key] = true
 		w.value(path, field)
@@ -103,13 +126,13 @@ func (w *walker) unknown(fields []Field, path, key string) {
 	for i, f := range fields {
 		known[i] = f.Key
 	}
-	message := "unknown key " + w.ref.withKey(path)
+	message := "unknown key " + w.prefix + path
 	if near := Nearest(key, known); near != "" {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
-	owner := fmt.Sprintf("%s %q", w.info.Kind, w.info.Name)
+	owner := w.owner
 	if parent := strings.TrimSuffix(path, key); parent != "" {
-		owner = w.ref.withKey(strings.TrimSuffix(parent, "."))
+		owner = w.prefix + strings.TrimSuffix(parent, ".")
 	}
 	if len(known) == 0 {
 		message += fmt.Sprintf("\n  %s takes no configuration", owner)

@@ -1,7 +1,6 @@
 package spi
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,28 +53,44 @@ type Ref struct {
 	At   Pos    // where it was written
 }
 
-// UnmarshalJSON accepts both forms.
+// UnmarshalJSON accepts both forms and takes keys in their exact spelling only. null
+// changes nothing.
 func (r *Ref) UnmarshalJSON(data []byte) error {
-	*r = Ref{}
-	if len(data) > 0 && data[0] == '"' {
-		return json.Unmarshal(data, &r.Use)
+	if isNull(data) {
+		return nil
+	}
+	var document json.RawMessage
+	if err := json.Unmarshal(data, &document); err != nil {
+		return err
+	}
+	w := newWalker(document, "an extension")
+	start := w.next()
+	if use, ok := start.(string); ok {
+		*r = Ref{Use: use}
+		return nil
+	}
+	if start != json.Delim('{') {
+		return fmt.Errorf("%w: an extension is a name or {use: name, with: {…}}, not %s", ErrInvalid, describe(start))
+	}
+	w.object("", Field{Type: typeExtension})
+	if len(w.faults) > 0 {
+		return errors.Join(w.faults...)
 	}
 	var long struct {
 		Use  string          `json:"use"`
 		With json.RawMessage `json:"with"`
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&long); err != nil {
-		return fmt.Errorf(`an extension is a name or {use: name, with: {…}}: %w`, err)
+	if err := json.Unmarshal(document, &long); err != nil {
+		return err
 	}
-	r.Use, r.With.JSON = long.Use, long.With
+	with := Raw{JSON: long.With}
+	*r = Ref{Use: long.Use, With: Raw{JSON: with.given()}}
 	return nil
 }
 
 // MarshalJSON writes the short form where there is no configuration.
 func (r Ref) MarshalJSON() ([]byte, error) {
-	if len(r.With.JSON) == 0 {
+	if r.With.given() == nil {
 		return json.Marshal(r.Use)
 	}
 	return json.Marshal(map[string]any{"use": r.Use, "with": json.RawMessage(r.With.JSON)})
@@ -123,30 +138,4 @@ func (e *ConfigError) Unwrap() error { return e.Cause }
 
 func (r Ref) errorf(cause error, format string, args ...any) *ConfigError {
 	return &ConfigError{At: r.At, Key: r.Key, Message: fmt.Sprintf(format, args...), Cause: cause}
-}
-
-// withKey is the full name of a key of the extension's configuration.
-func (r Ref) withKey(key string) string {
-	prefix := "with."
-	if r.Key != "" {
-		prefix = r.Key + ".with."
-	}
-	return prefix + key
-}
-
-// keyErrorf is errorf for one key of the extension's configuration.
-func (r Ref) keyErrorf(key string, cause error, format string, args ...any) *ConfigError {
-	at := r.At
-	for k := key; ; { // the key itself, or the nearest one around it that has a place
-		if pos, ok := r.With.At[k]; ok {
-			at = pos
-			break
-		}
-		dot := strings.LastIndexByte(k, '.')
-		if dot < 0 {
-			break
-		}
-		k = k[:dot]
-	}
-	return &ConfigError{At: at, Key: r.withKey(key), Message: fmt.Sprintf(format, args...), Cause: cause}
 }
