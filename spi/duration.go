@@ -30,8 +30,11 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // MarshalText is the inverse of UnmarshalText.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalJSON accepts a JSON string only.
+// UnmarshalJSON accepts a JSON string only; null changes nothing.
 func (d *Duration) UnmarshalJSON(data []byte) error {
+	if isNull(data) {
+		return nil
+	}
 	var text string
 	if err := json.Unmarshal(data, &text); err != nil {
 		return fmt.Errorf("%s has no unit; write a duration such as 250ms, 5s or 2m", data)

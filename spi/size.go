@@ -3,12 +3,13 @@ package spi
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
 
 // Size is a number of bytes that configuration writes as "64KiB", "16MiB", "1GiB"
-// or a plain number of bytes.
+// or a plain number of bytes. A negative one cannot be written.
 type Size int64
 
 var sizeUnits = []struct {
@@ -36,7 +37,7 @@ func (s *Size) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
-	if err != nil || n < 0 || n > (1<<62)/unit {
+	if err != nil || n < 0 || n > math.MaxInt64/unit {
 		return fmt.Errorf("%q is not a size; write bytes, or a number with KiB, MiB or GiB", text)
 	}
 	*s = Size(n * unit)
@@ -46,8 +47,11 @@ func (s *Size) UnmarshalText(text []byte) error {
 // MarshalText is the inverse of UnmarshalText.
 func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalJSON accepts a JSON string or number.
+// UnmarshalJSON accepts a JSON string or number; null changes nothing.
 func (s *Size) UnmarshalJSON(data []byte) error {
+	if isNull(data) {
+		return nil
+	}
 	var text string
 	if json.Unmarshal(data, &text) != nil {
 		text = string(data)
