@@ -13,14 +13,17 @@ var (
 )
 
 // Nearest returns the entry of known that name was most likely meant to be, or
-// "" if none is near: at most a third of the letters (and at least one, at
-// most three) may be wrong, missing, extra or swapped with their neighbour.
-// Case does not count.
+// "" if none is near: at most a third of the letters (one of them in a name
+// shorter than that, never more than three, never all) may be wrong, missing, extra
+// or swapped with their neighbour. Case does not count. Of two that are as near the
+// first is taken.
 func Nearest(name string, known []string) string {
-	best, at := "", min(4, max(2, len(name)/3+1))
+	best, least := "", min(4, max(2, len(name)/3+1))
+	name = strings.ToLower(name)
 	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < at {
-			best, at = k, d
+		low := strings.ToLower(k)
+		if d := distance(name, low); d < min(least, max(len(name), len(low))) {
+			best, least = k, d
 		}
 	}
 	return best
