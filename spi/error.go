@@ -8,8 +8,8 @@ import (
 )
 
 // Code says what kind of failure an error is. The sixteen codes have the names
-// and numbers of gRPC. The zero Code is no failure and is never put into an
-// [Error].
+// and numbers of gRPC. The zero Code is no failure; in an [Error] it, and every
+// number beyond the sixteen, counts as Unknown.
 type Code uint8
 
 // The codes.
@@ -58,8 +58,10 @@ func CodeOf(err error) Code {
 	}
 	var e *Error
 	switch {
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e.Code.Valid():
 		return e.Code
+	case e != nil:
+		return Unknown
 	case errors.Is(err, context.Canceled):
 		return Canceled
 	case errors.Is(err, context.DeadlineExceeded):
@@ -133,17 +135,26 @@ type Error struct {
 	Cause    error             // the error underneath, for errors.Is and errors.As; does not travel
 }
 
-// Errorf returns an Error with a code and a formatted message; %w sets Cause.
+// Errorf returns an Error with a code and a formatted message; %w sets Cause, to all
+// of them if there are several.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Code: code, Message: err.Error(), Cause: errors.Unwrap(err)}
+	cause := errors.Unwrap(err)
+	if _, several := err.(interface{ Unwrap() []error }); several {
+		cause = err
+	}
+	return &Error{Code: code, Message: err.Error(), Cause: cause}
 }
 
 // Error returns one line: code, what was called, where, phase, whether it was
 // sent, what happened, what to do.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.Code.String())
+	if e.Code == 0 {
+		b.WriteString(Unknown.String()) // a failure is never OK
+	} else {
+		b.WriteString(e.Code.String())
+	}
 	if e.Service != "" || e.Method != "" {
 		fmt.Fprintf(&b, " %s.%s", e.Service, e.Method)
 	}
@@ -155,6 +166,8 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, " (phase: %s, sent: %s)", e.Phase, e.Sent)
 	case e.Phase != "":
 		fmt.Fprintf(&b, " (phase: %s)", e.Phase)
+	case e.Sent != "":
+		fmt.Fprintf(&b, " (sent: %s)", e.Sent)
 	}
 	if e.Message != "" {
 		b.WriteString(": " + e.Message)
