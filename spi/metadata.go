@@ -44,10 +44,11 @@ type (
 func WithMetadata(ctx context.Context, key, value string) context.Context {
 	m := slices.Clone(Outgoing(ctx))
 	m.Set(key, value)
-	return context.WithValue(ctx, outgoingKey{}, m)
+	return context.WithValue(ctx, outgoingKey{}, slices.Clip(m))
 }
 
-// Outgoing returns what calls made with ctx carry. It must not be modified.
+// Outgoing returns what calls made with ctx carry. Its pairs must not be modified;
+// what is appended goes into a copy.
 func Outgoing(ctx context.Context) Metadata {
 	m, _ := ctx.Value(outgoingKey{}).(Metadata)
 	return m
