@@ -1,6 +1,7 @@
 package spi
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -95,8 +96,8 @@ const (
 type Load struct {
 	inFlight atomic.Int64
 	failures atomic.Uint64
-	latency  atomic.Int64 // moving average, ns; 0 until the first answer
-	at       atomic.Int64 // when latency was last updated, ns
+	latency  atomic.Uint64 // moving average, ns, the bits of a float64; 0 until the first answer
+	at       atomic.Int64  // when latency was last updated, ns
 }
 
 // InFlight returns the number of calls without an answer yet.
@@ -110,9 +111,9 @@ func (l *Load) Failures() uint64 { return l.failures.Load() }
 // answers come, so that a once slow endpoint is tried again. It is 0 before the
 // first answer.
 func (l *Load) Latency(now time.Duration) time.Duration {
-	average := l.latency.Load()
+	average := math.Float64frombits(l.latency.Load())
 	idle := max(int64(now)-l.at.Load(), 0)
-	return time.Duration(float64(average) * float64(loadWindow) / float64(int64(loadWindow)+idle))
+	return time.Duration(average * float64(loadWindow) / float64(int64(loadWindow)+idle))
 }
 
 // Begin counts a call that was sent.
@@ -127,15 +128,17 @@ func (l *Load) End(now, took time.Duration, failed bool) {
 		took += failurePenalty
 	}
 	old, last := l.latency.Load(), l.at.Load()
-	next := max(int64(took), 1)
+	next := float64(max(took, 1))
 	if old != 0 {
 		// The weight of a sample is the share of the window since the last one,
-		// so that the average depends on time, not on the number of calls.
+		// so that the average depends on time, not on the number of calls. Under
+		// much traffic a sample moves it by less than a nanosecond: hence floats.
 		passed := float64(max(int64(now)-last, 1))
-		next = old + int64(float64(next-old)*passed/(passed+float64(loadWindow)))
+		average := math.Float64frombits(old)
+		next = average + (next-average)*passed/(passed+float64(loadWindow))
 	}
-	if l.latency.CompareAndSwap(old, next) { // a sample lost to a race is no loss
-		l.at.Store(int64(now))
+	if l.latency.CompareAndSwap(old, math.Float64bits(next)) { // a sample lost to a race is no loss
+		l.at.Store(max(int64(now), last))
 	}
 }
 
