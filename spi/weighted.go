@@ -76,24 +76,26 @@ func (p *WeightedPicker) Pick(info *CallInfo) (int, error) {
 	return p.scan(info.Usable), nil
 }
 
-// scan picks among the usable endpoints only; it is for sets of which few are.
+// scan picks among the usable endpoints only; it is for sets of which few are. The
+// sum may be larger than an int.
 func (p *WeightedPicker) scan(usable Bitmap) int {
-	sum := 0
+	sum := 0.0
 	for i, w := range p.weights {
 		if usable.Has(i) {
-			sum += w
+			sum += float64(w)
 		}
 	}
 	if sum == 0 {
 		return usable.Next(rand.IntN(len(p.weights)), len(p.weights))
 	}
-	rest := rand.IntN(sum)
+	rest, last := rand.Float64()*sum, 0
 	for i, w := range p.weights {
-		if usable.Has(i) {
-			if rest -= w; rest < 0 {
+		if w > 0 && usable.Has(i) {
+			if rest -= float64(w); rest < 0 {
 				return i
 			}
+			last = i
 		}
 	}
-	panic("unreachable: rest is below the sum of the weights")
+	return last // by rounding nothing stopped before
 }
