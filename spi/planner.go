@@ -40,14 +40,15 @@ type Plan struct {
 }
 
 const (
-	planEvery   = time.Second     // a plan is renewed at most this often, and only under traffic
+	planEvery   = time.Second     // a plan is renewed at most this often, only under traffic, and one at a time
 	planTimeout = 2 * time.Second // a planner that takes longer has failed
 )
 
 // FromPlanner returns a LoadBalancer that picks by p's plans. It asks for a plan
-// at every Build and, while calls are made, once per second; when p fails, the
-// last good plan stays in use. The result implements io.Closer; Close ends a
-// request for a plan that is under way.
+// at every Build and, while calls are made, once per second, unless the last
+// request is still under way; when p fails, the last good plan stays in use. A Build
+// fails if p does. The result implements io.Closer; Close ends a request for a plan
+// that is under way and waits for it; pickers work on by their last plans.
 func FromPlanner(p Planner) LoadBalancer {
 	b := &plannedBalancer{planner: p}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -91,7 +92,8 @@ type plannedPicker struct {
 	balancer  *plannedBalancer
 	endpoints []Endpoint
 	table     atomic.Pointer[WeightedPicker] // the last good plan; never nil
-	due       atomic.Int64                   // when the next renewal may start, on the clock of CallInfo
+	due       atomic.Int64                   // when the next renewal may start, on the clock of CallInfo; 0 before the first Pick
+	renewing  atomic.Bool                    // a renewal is under way: a slow one must not overwrite the next
 }
 
 func (p *plannedPicker) Pick(info *CallInfo) (int, error) {
@@ -108,7 +110,11 @@ func (p *plannedPicker) renew(now time.Duration) {
 	if b.closed {
 		return
 	}
+	if !p.renewing.CompareAndSwap(false, true) {
+		return
+	}
 	b.renewals.Go(func() {
+		defer p.renewing.Store(false)
 		if table, err := p.plan(now); err == nil {
 			p.table.Store(table)
 		}
