@@ -12,12 +12,13 @@ import (
 // another process, at the cost of an exchange per call. [FromHooks] makes a
 // [Proxy] of it. It is safe for concurrent use.
 type Hooks interface {
-	// Before is asked before the call is made. An error fails the call with that
-	// error.
+	// Before is asked before the call is made. An error fails the call: with the
+	// code, reason and details of the first [Error] in its tree, and with itself as
+	// the cause. in's metadata must not be modified.
 	Before(ctx context.Context, in Invocation) (Verdict, error)
 
-	// After is told how a call ended, those that Before answered or refused
-	// included.
+	// After is told how a call ended, those that Before answered, refused or failed
+	// included. ctx may have ended.
 	After(ctx context.Context, out Outcome)
 }
 
@@ -28,16 +29,17 @@ type Invocation struct {
 	Metadata Metadata `json:"metadata,omitempty"`
 }
 
-// Verdict says what becomes of an Invocation. The zero Verdict lets it pass.
+// Verdict says what becomes of an Invocation. The zero Verdict lets it pass. Refuse
+// wins over Answer.
 type Verdict struct {
-	Metadata Metadata        `json:"metadata,omitempty"` // replaces the call's, unless nil
-	Answer   json.RawMessage `json:"answer,omitempty"`   // the result as JSON; the call is not made
-	Refuse   *Refusal        `json:"refuse,omitempty"`   // the error; the call is not made
+	Metadata Metadata        `json:"metadata,omitzero"` // replaces the call's, unless nil; empty: none at all
+	Answer   json.RawMessage `json:"answer,omitempty"`  // the result as JSON; the call is not made
+	Refuse   *Refusal        `json:"refuse,omitempty"`  // the error; the call is not made
 }
 
 // Refusal is an error as plain data.
 type Refusal struct {
-	Code    Code              `json:"code"`
+	Code    Code              `json:"code"` // 0, as any other invalid one: PermissionDenied
 	Message string            `json:"message"`
 	Details map[string]string `json:"details,omitempty"`
 }
@@ -73,8 +75,13 @@ type hookedInvoker struct {
 
 func (i hookedInvoker) Invoke(ctx context.Context, call *Call) error {
 	start := time.Now()
-	err := i.ask(ctx, call)
-	out := Outcome{Service: call.Method.Service, Method: call.Method.Name, Endpoint: call.Peer, Took: Duration(time.Since(start)), Code: CodeOf(err)}
+	out := Outcome{Service: call.Method.Service, Method: call.Method.Name}
+	done, err := i.ask(ctx, call)
+	if !done {
+		err = i.Invoker.Invoke(ctx, call)
+		out.Endpoint = call.Peer
+	}
+	out.Took, out.Code = Duration(time.Since(start)), CodeOf(err)
 	if err != nil {
 		out.Message = err.Error()
 	}
@@ -82,32 +89,49 @@ func (i hookedInvoker) Invoke(ctx context.Context, call *Call) error {
 	return err
 }
 
-func (i hookedInvoker) ask(ctx context.Context, call *Call) error {
-	fail := func(e *Error) error {
-		e.Service, e.Method, e.Sent = call.Method.Service, call.Method.Name, SentNo
-		return e
-	}
+// ask lets Before decide. It reports whether the call is done, with an answer or an
+// error, and not to be made.
+func (i hookedInvoker) ask(ctx context.Context, call *Call) (done bool, err error) {
 	verdict, err := i.hooks.Before(ctx, Invocation{call.Method.Service, call.Method.Name, call.Metadata})
+	var failed *Error
 	switch {
 	case err != nil:
-		return fail(&Error{Code: CodeOf(err), Message: "proxy hook: " + err.Error(), Cause: err})
+		failed = hookError(err)
 	case verdict.Refuse != nil:
-		refused := &Error{Code: verdict.Refuse.Code, Reason: "refused", Message: verdict.Refuse.Message, Details: verdict.Refuse.Details}
-		if !refused.Code.Valid() {
-			refused.Code = PermissionDenied
+		failed = &Error{Code: verdict.Refuse.Code, Reason: "refused", Message: verdict.Refuse.Message, Details: verdict.Refuse.Details}
+		if !failed.Code.Valid() {
+			failed.Code = PermissionDenied
 		}
-		return fail(refused)
 	case verdict.Answer != nil:
 		if call.Reply == nil {
-			return nil
+			return true, nil
 		}
 		if err := json.Unmarshal(verdict.Answer, call.Reply); err != nil {
-			return fail(&Error{Code: Internal, Phase: PhaseDecode, Message: "answer of the proxy hook: " + err.Error(), Cause: err})
+			failed = &Error{Code: Internal, Phase: PhaseDecode, Message: "answer of the proxy hook: " + err.Error(), Cause: err}
 		}
-		return nil
+	default:
+		if verdict.Metadata != nil {
+			call.Metadata = verdict.Metadata
+		}
+		return false, nil
 	}
-	if verdict.Metadata != nil {
-		call.Metadata = verdict.Metadata
+	if failed == nil {
+		return true, nil
 	}
-	return i.Invoker.Invoke(ctx, call)
+	failed.Service, failed.Method, failed.Sent = call.Method.Service, call.Method.Name, SentNo
+	return true, failed
+}
+
+// hookError is an error of Before as the error of the call. What an [Error] says
+// for programs is kept.
+func hookError(err error) *Error {
+	failed := &Error{Code: CodeOf(err), Message: "proxy hook: " + err.Error(), Cause: err}
+	var chosen *Error
+	if errors.As(err, &chosen) {
+		failed.Reason, failed.Details = chosen.Reason, chosen.Details
+		if err == error(chosen) {
+			failed.Message, failed.Hint = "proxy hook: "+chosen.Message, chosen.Hint
+		}
+	}
+	return failed
 }
