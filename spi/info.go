@@ -220,13 +220,16 @@ func WriteMarkdown(w io.Writer, infos []Info) error {
 	return err
 }
 
+// cell keeps a text within its cell of a table.
+var cell = strings.NewReplacer("|", `\|`, "\n", " ")
+
 func writeFields(b *strings.Builder, fields []Field, prefix string) {
 	for _, f := range fields {
 		def := ""
 		if f.Default != "" {
 			def = "`" + f.Default + "`"
 		}
-		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, f.Key, f.Type, def, f.Doc)
+		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, f.Key, f.Type, cell.Replace(def), cell.Replace(f.Doc))
 		writeFields(b, f.Fields, prefix+f.Key+".")
 	}
 }

@@ -1,11 +1,15 @@
 package spi_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -158,5 +162,67 @@ func TestFieldsErrors(t *testing.T) {
 				t.Errorf("Fields(%T)\ngot  %v, %s\nwant %s", tt.defaults, fields, got, tt.want)
 			}
 		})
+	}
+}
+
+func TestWriteMarkdown(t *testing.T) {
+	cat := spi.NewCatalog()
+	type config struct {
+		Key     string       `json:"key" doc:"what is hashed: arg0|service"`
+		Sep     string       `json:"sep" doc:"between\nparts"`
+		Every   spi.Duration `json:"every"`
+		TLS     files        `json:"tls" doc:"files"`
+		Servers []server     `json:"servers"`
+	}
+	open := func(context.Context, spi.Env, config) (spi.LoadBalancer, error) { return nil, nil }
+	if err := errors.Join(
+		spi.Register(cat.LoadBalancers, "hash", "Hashes.", config{Sep: "|", Every: spi.Duration(time.Second)}, open),
+		cat.LoadBalancers.Alias("hash", "iphash", "consistent_hash"),
+		cat.Proxies.Add(spi.Info{Name: "plain", Doc: "Takes nothing.", Source: "plugin acme"}, func(context.Context, spi.Env, []byte) (spi.Proxy, error) { return nil, nil }),
+		cat.LoadBalancers.Add(spi.Info{Name: "own", Doc: "Ships with it.", Source: "built-in"}, func(context.Context, spi.Env, []byte) (spi.LoadBalancer, error) { return nil, nil }),
+	); err != nil {
+		t.Fatal(err)
+	}
+	const want = "## loadbalancer\n\n" +
+		"### `hash`\n\nHashes. Also called `consistent_hash`, `iphash`. (package github.com/bhrpc/bhrpc/spi_test)\n\n" +
+		"| key | type | default | meaning |\n|---|---|---|---|\n" +
+		"| `key` | string | `\"\"` | what is hashed: arg0\\|service |\n" +
+		"| `sep` | string | `\"\\|\"` | between parts |\n" +
+		"| `every` | duration | `\"1s\"` |  |\n" +
+		"| `tls` | object |  | files |\n" +
+		"| `tls.ca` | string | `\"\"` | authority |\n" +
+		"| `tls.cert` | string | `\"\"` |  |\n" +
+		"| `servers` | list of object |  |  |\n" +
+		"| `servers.host` | string | `\"\"` |  |\n" +
+		"| `servers.port` | int | `0` |  |\n\n" +
+		"### `own`\n\nShips with it.\n\n" +
+		"## proxy\n\n### `plain`\n\nTakes nothing. (plugin acme)\n\n"
+	var b strings.Builder
+	if err := spi.WriteMarkdown(&b, cat.List()); err != nil || b.String() != want {
+		t.Errorf("got\n%s%v\nwant\n%s", b.String(), err, want)
+	}
+	if err := spi.WriteMarkdown(full{}, cat.List()); !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("to a writer that is full: got %v, want its error", err)
+	}
+	if err := spi.WriteMarkdown(io.Discard, nil); err != nil {
+		t.Errorf("of nothing: got %v", err)
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+// TestInfoJSON: an Info crosses the process boundary unchanged.
+func TestInfoJSON(t *testing.T) {
+	for _, info := range probes(t).List() {
+		text, err := json.Marshal(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got spi.Info
+		if err := json.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got, info) {
+			t.Errorf("through %s\ngot  %+v, %v\nwant %+v", text, got, err, info)
+		}
 	}
 }

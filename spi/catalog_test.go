@@ -1,0 +1,57 @@
+package spi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// nothing opens anything as nil.
+func nothing[T any](context.Context, spi.Env, []byte) (T, error) {
+	var none T
+	return none, nil
+}
+
+// TestCatalog: every field is an empty point of its own, by its configuration key,
+// and List shows all of them.
+func TestCatalog(t *testing.T) {
+	kinds := []string{"serializer", "loadbalancer", "proxy", "registry"}
+	cat := spi.NewCatalog()
+	if got := cat.List(); len(got) != 0 {
+		t.Errorf("List of a new catalog: got %v, want nothing", got)
+	}
+	points := reflect.ValueOf(cat).Elem()
+	if points.NumField() != len(kinds) {
+		t.Fatalf("got %d points, want %d: add the new one here", points.NumField(), len(kinds))
+	}
+	for i, want := range kinds {
+		point, ok := points.Field(i).Interface().(interface{ Kind() string })
+		if !ok || points.Field(i).IsNil() || point.Kind() != want {
+			t.Errorf("point %s: got %v, want kind %s", points.Type().Field(i).Name, points.Field(i), want)
+		}
+	}
+	if err := errors.Join(
+		cat.Registries.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Registry]),
+		cat.Proxies.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Proxy]),
+		cat.Serializers.Add(spi.Info{Name: "z", Source: "plugin x"}, nothing[spi.Serializer]),
+		cat.Serializers.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Serializer]),
+		cat.LoadBalancers.Add(spi.Info{Name: "m", Source: "plugin x"}, nothing[spi.LoadBalancer]),
+	); err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	for _, info := range cat.List() {
+		fmt.Fprintf(&got, "%s/%s ", info.Kind, info.Name)
+	}
+	if want := "serializer/a serializer/z loadbalancer/m proxy/a registry/a "; got.String() != want {
+		t.Errorf("List: got %s, want %s", got.String(), want)
+	}
+	if got := spi.NewCatalog().List(); len(got) != 0 {
+		t.Errorf("List of another catalog: got %v, want nothing", got)
+	}
+}
