@@ -21,7 +21,7 @@ type Method struct {
 func (m *Method) String() string { return m.Service + "." + m.Name }
 
 // ServiceKey returns the text that identifies a service among providers: its
-// name, followed by "#version#group" if either is set.
+// name, followed by "#version#group" if either is set. Name and version hold no "#".
 func ServiceKey(name, version, group string) string {
 	if version == "" && group == "" {
 		return name

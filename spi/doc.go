@@ -11,7 +11,7 @@
 //
 //	// Config is what stands under `with:` in the configuration file.
 //	type Config struct {
-//		Skip int `json:"skip" doc:"endpoints to leave out at the front of the list"`
+//		Skip uint `json:"skip" doc:"endpoints to leave out at the front of the list"`
 //	}
 //
 //	func Register(cat *spi.Catalog) error {
@@ -22,10 +22,11 @@
 //		return balancer{cfg.Skip}, nil
 //	}
 //
-//	type balancer struct{ skip int }
+//	type balancer struct{ skip uint }
 //
 //	func (b balancer) Build(endpoints []spi.Endpoint) (spi.Picker, error) {
-//		return picker{n: len(endpoints), from: b.skip % len(endpoints)}, nil
+//		n := uint(len(endpoints))
+//		return picker{n: int(n), from: int(b.skip % n)}, nil
 //	}
 //
 //	type picker struct{ n, from int }

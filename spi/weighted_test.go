@@ -16,9 +16,9 @@ import (
 // P(X ≥ d + 2√(dx) + 2x) ≤ exp(-x). With x = 40 a sound picker fails one of these
 // cases about once in 10^17 runs; want is at least 500 everywhere, where counts are
 // as good as normal. A picker that is wrong by a tenth in one share of
-// a half is off by 0.01·picks/2 = 1000, far beyond the bound.
+// a half is off by 0.01·picks/2 = 500, far beyond the bound.
 func TestWeightedPickerShares(t *testing.T) {
-	const picks = 200_000
+	const picks = 100_000
 	half := set(6, 0, 2, 4)
 	for _, tt := range []struct {
 		name    string
