@@ -146,50 +146,52 @@ func (w *walker) unknown(fields []Field, path, key string) {
 // null is right everywhere: it says nothing. So is every value of a type that this
 // version does not know.
 func (f Field) accept(token json.Token) error {
-	ok := true
+	number, isNumber := token.(json.Number)
+	_, isText := token.(string)
+	ok, want := true, ""
 	switch {
 	case token == nil:
 	case f.hasKeys():
-		ok = token == json.Delim('{')
+		ok, want = token == json.Delim('{'), "keys and values"
 	case strings.HasPrefix(f.Type, typeListOf):
-		ok = token == json.Delim('[')
+		ok, want = token == json.Delim('['), "a list"
 	case f.Type == typeExtension:
-		_, short := token.(string)
-		ok = short || token == json.Delim('{')
+		ok, want = isText || token == json.Delim('{'), refForms
+	case f.Type == "duration" && (isText || isNumber):
+		return acceptText(token, new(Duration))
+	case f.Type == "duration":
+		ok, want = false, "a duration, as 250ms, 5s or 2m"
+	case f.Type == "size" && (isText || isNumber):
+		return acceptText(token, new(Size))
+	case f.Type == "size":
+		ok, want = false, "a size, as 64KiB or 16MiB"
 	case f.Type == "bool":
 		_, ok = token.(bool)
+		want = "true or false"
 	case f.Type == "string":
-		_, ok = token.(string)
+		ok, want = isText, "text"
 	case f.Type == "float":
-		number, _ := token.(json.Number)
 		_, err := number.Float64()
-		ok = err == nil
+		ok, want = err == nil, "a number"
 	case strings.HasPrefix(f.Type, "int"), strings.HasPrefix(f.Type, "uint"):
-		number, _ := token.(json.Number)
-		ok = fitsInt(number.String(), f.Type)
-	case f.Type == "duration":
-		return acceptText(token, new(Duration), f.Type)
-	case f.Type == "size":
-		return acceptText(token, new(Size), f.Type)
+		ok, want = fitsInt(number.String(), f.Type), "a whole number"
+		if f.Type != "int" {
+			want += " (" + f.Type + ")"
+		}
 	}
 	if !ok {
-		return fmt.Errorf("want %s, not %s", f.Type, describe(token))
+		return fmt.Errorf("want %s, not %s", want, describe(token))
 	}
 	return nil
 }
 
-// acceptText asks the type itself whether it accepts a value that is neither list
-// nor object.
-func acceptText(token json.Token, into json.Unmarshaler, name string) error {
-	switch token.(type) {
-	case string, json.Number:
-		text, err := json.Marshal(token)
-		if err != nil {
-			return err
-		}
-		return into.UnmarshalJSON(text)
+// acceptText asks the type itself whether it accepts a text or number.
+func acceptText(token json.Token, into json.Unmarshaler) error {
+	text, err := json.Marshal(token)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("want %s, not %s", name, describe(token))
+	return into.UnmarshalJSON(text)
 }
 
 // fitsInt reports whether number is a whole number of the Go type called name,
@@ -206,22 +208,22 @@ func fitsInt(number, name string) bool {
 	return err == nil
 }
 
-// describe names the kind of value that begins with token. It tells no more of a
-// string than that, because it may be a secret in the wrong place.
+// describe says what begins with token. It does not repeat a text, which may be a
+// secret in the wrong place.
 func describe(token json.Token) string {
 	switch t := token.(type) {
 	case bool:
-		return "bool"
+		return strconv.FormatBool(t)
 	case json.Number:
-		return "number " + t.String()
+		return "the number " + t.String()
 	case string:
-		return "string"
+		return "text"
 	case json.Delim:
 		if t == '[' {
-			return "list"
+			return "a list"
 		}
 	}
-	return "object"
+	return "keys and values"
 }
 
 // given returns the document, nil if it says nothing.

@@ -53,6 +53,8 @@ type Ref struct {
 	At   Pos    // where it was written
 }
 
+const refForms = "the name of an extension, or {use: name, with: {…}}"
+
 // UnmarshalJSON accepts both forms and takes keys in their exact spelling only. null
 // changes nothing.
 func (r *Ref) UnmarshalJSON(data []byte) error {
@@ -70,7 +72,7 @@ func (r *Ref) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	if start != json.Delim('{') {
-		return fmt.Errorf("%w: an extension is a name or {use: name, with: {…}}, not %s", ErrInvalid, describe(start))
+		return fmt.Errorf("%w: want %s, not %s", ErrInvalid, refForms, describe(start))
 	}
 	w.object("", Field{Type: typeExtension})
 	if len(w.faults) > 0 {

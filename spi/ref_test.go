@@ -100,10 +100,10 @@ func TestRefJSON(t *testing.T) {
 
 func TestRefJSONErrors(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
-		{"number", `3`, `invalid: an extension is a name or {use: name, with: {…}}, not number 3`},
-		{"bool", `true`, `invalid: an extension is a name or {use: name, with: {…}}, not bool`},
-		{"list", `["p2c"]`, `invalid: an extension is a name or {use: name, with: {…}}, not list`},
-		{"use that is no name", `{"use":["p2c"]}`, `use: want string, not list`},
+		{"number", `3`, `invalid: want the name of an extension, or {use: name, with: {…}}, not the number 3`},
+		{"bool", `true`, `invalid: want the name of an extension, or {use: name, with: {…}}, not true`},
+		{"list", `["p2c"]`, `invalid: want the name of an extension, or {use: name, with: {…}}, not a list`},
+		{"use that is no name", `{"use":["p2c"]}`, `use: want text, not a list`},
 		{"unknown key", `{"use":"p2c","wiht":{}}`, "unknown key wiht; did you mean \"with\"?\n  keys of an extension: use, with"},
 		{"configuration in the wrong place", `{"use":"p2c","key":"arg0"}`, "unknown key key\n  keys of an extension: use, with"},
 		{"wrong case", `{"Use":"p2c"}`, "unknown key Use; did you mean \"use\"?\n  keys of an extension: use, with"},
