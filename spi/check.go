@@ -62,8 +62,14 @@ func (w *walker) next() json.Token {
 	return token
 }
 
-func (w *walker) fault(path string, cause error, format string, args ...any) {
-	w.faults = append(w.faults, &ConfigError{At: w.place(path), Key: w.prefix + path, Message: fmt.Sprintf(format, args...), Cause: cause})
+// fault collects what is wrong with a key. In a file the message begins with the
+// key; elsewhere [ConfigError] tells it.
+func (w *walker) fault(path string, cause error, message string) {
+	at, key := w.place(path), w.prefix+path
+	if at.Line > 0 {
+		message = key + ": " + message
+	}
+	w.faults = append(w.faults, &ConfigError{At: at, Key: key, Message: message, Cause: cause})
 }
 
 // place returns where a key stands: its own position, or that of the nearest key
@@ -82,7 +88,7 @@ func (w *walker) place(path string) Pos {
 func (w *walker) value(path string, f Field) {
 	token := w.next()
 	if err := f.accept(token); err != nil {
-		w.fault(path, ErrInvalid, "%s: %v", w.prefix+path, err)
+		w.fault(path, ErrInvalid, err.Error())
 		f = Field{} // nothing is known about what is inside
 	}
 	switch token {
@@ -113,7 +119,7 @@ func (w *walker) object(prefix string, f Field) {
 			}
 		}
 		if seen[key] {
-			w.fault(path, ErrInvalid, "key %s appears twice", w.prefix+path)
+			w.fault(path, ErrInvalid, "given twice; remove one")
 		}
 		seen[key] = true
 		w.value(path, field)
@@ -126,7 +132,11 @@ func (w *walker) unknown(fields []Field, path, key string) {
 	for i, f := range fields {
 		known[i] = f.Key
 	}
-	message := "unknown key " + w.prefix + path
+	at, full := w.place(path), w.prefix+path
+	message := "unknown key"
+	if at.Line > 0 { // elsewhere ConfigError tells it
+		message += " " + full
+	}
 	if near := Nearest(key, known); near != "" {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
@@ -139,7 +149,7 @@ func (w *walker) unknown(fields []Field, path, key string) {
 	} else {
 		message += fmt.Sprintf("\n  keys of %s: %s", owner, strings.Join(known, ", "))
 	}
-	w.fault(path, ErrUnknown, "%s", message)
+	w.faults = append(w.faults, &ConfigError{At: at, Key: full, Message: message, Cause: ErrUnknown})
 }
 
 // accept reports what is wrong with a value of the field that begins with token.

@@ -132,15 +132,15 @@ func TestConfigurationFaults(t *testing.T) {
 			`bhrpc.yaml:4:17: unknown key consumer.loadbalancer.with.next.wiht; did you mean "with"?`,
 			`  keys of consumer.loadbalancer.with.next: use, with`}, spi.ErrUnknown},
 		{"duplicate key", `{"skip":1,"skip":2}`, []string{
-			`bhrpc.yaml:5:7: key consumer.loadbalancer.with.skip appears twice`}, spi.ErrInvalid},
+			`bhrpc.yaml:5:7: consumer.loadbalancer.with.skip: given twice; remove one`}, spi.ErrInvalid},
 		{"duplicate nested key", `{"tls":{"ca":"x","cert":"y","ca":"x"}}`, []string{
-			`bhrpc.yaml:9:9: key consumer.loadbalancer.with.tls.ca appears twice`}, spi.ErrInvalid},
+			`bhrpc.yaml:9:9: consumer.loadbalancer.with.tls.ca: given twice; remove one`}, spi.ErrInvalid},
 		{"duplicate key of a map", `{"weights":{"10.0.0.7:7070":1,"10.0.0.7:7070":1}}`, []string{
-			`bhrpc.yaml:7:9: key consumer.loadbalancer.with.weights.10.0.0.7:7070 appears twice`}, spi.ErrInvalid},
+			`bhrpc.yaml:7:9: consumer.loadbalancer.with.weights.10.0.0.7:7070: given twice; remove one`}, spi.ErrInvalid},
 		{"duplicate inside what is unknown", `{"zone":"x","what":{"a":1,"a":2}}`, []string{
 			`bhrpc.yaml:4:17: unknown key consumer.loadbalancer.with.what`,
 			`  keys of loadbalancer "probe": ` + keys,
-			`bhrpc.yaml:4:17: key consumer.loadbalancer.with.what.a appears twice`}, spi.ErrInvalid},
+			`bhrpc.yaml:4:17: consumer.loadbalancer.with.what.a: given twice; remove one`}, spi.ErrInvalid},
 		{"two faults", `{"skip":"x","zone":3}`, []string{
 			`bhrpc.yaml:5:7: consumer.loadbalancer.with.skip: want a whole number, not text`,
 			`bhrpc.yaml:15:7: consumer.loadbalancer.with.zone: want text, not the number 3`}, spi.ErrInvalid},
@@ -218,8 +218,8 @@ func TestConfigurationPlaces(t *testing.T) {
 		want string
 	}{
 		{"environment", spi.Ref{Key: "consumer.loadbalancer", At: spi.Pos{Source: "env BHRPC_CONSUMER_LOADBALANCER"}},
-			"env BHRPC_CONSUMER_LOADBALANCER: consumer.loadbalancer.with.skip: want a whole number, not true"},
-		{"code", spi.Ref{Key: "consumer.loadbalancer", At: spi.Pos{Source: "code"}}, "code: consumer.loadbalancer.with.skip: want a whole number, not true"},
+			"consumer.loadbalancer.with.skip (from env BHRPC_CONSUMER_LOADBALANCER): want a whole number, not true"},
+		{"code", spi.Ref{Key: "consumer.loadbalancer", At: spi.Pos{Source: "code"}}, "consumer.loadbalancer.with.skip (from code): want a whole number, not true"},
 		{"key only", spi.Ref{Key: "consumer.loadbalancer"}, "consumer.loadbalancer.with.skip: want a whole number, not true"},
 		{"nothing known", spi.Ref{}, "with.skip: want a whole number, not true"},
 	} {
@@ -334,7 +334,7 @@ func TestConfigurationOfOwnTypes(t *testing.T) {
 		{"anything", `{"free":[1,{"a":null}]}`, `10.0.0.1 [1,{"a":null}]`},
 		{"not even text", `{"address":3}`, "with.address: want text, not the number 3"},
 		{"refused by the type", `{"address":"x"}`, `configuration of loadbalancer "own": ParseAddr("x"): unable to parse IP`},
-		{"twice inside anything", `{"free":[{"a":1,"a":2}]}`, "key with.free.0.a appears twice"},
+		{"twice inside anything", `{"free":[{"a":1,"a":2}]}`, "with.free.0.a: given twice; remove one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg, err := p.Open(t.Context(), spi.Env{}, spi.Ref{Use: "own", With: spi.Raw{JSON: []byte(tt.with)}})

@@ -61,7 +61,7 @@ func TestLifecycle(t *testing.T) {
 		{"defaults", "rec", ``, "", false, "decode eu1, validate eu1, open eu1, use, close", ""},
 		{"resolve", "rec", `{"zone":"us2"}`, "", true, "decode us2, validate us2", ""},
 		{"unknown name", "other", `{"zone":"us2"}`, "", false, "", "no registry named \"other\"\n  known: rec      plugins loaded: none"},
-		{"unknown key", "rec", `{"zone":"us2","what":1}`, "", false, "", "unknown key with.what\n  keys of registry \"rec\": zone"},
+		{"unknown key", "rec", `{"zone":"us2","what":1}`, "", false, "", "with.what: unknown key\n  keys of registry \"rec\": zone"},
 		{"decode fails", "rec", `{"zone":"us2"}`, "decode us2", false, "decode us2", `configuration of registry "rec": decode us2 went wrong`},
 		{"validate fails", "rec", `{"zone":"us2"}`, "validate us2", false, "decode us2, validate us2", `registry "rec": validate us2 went wrong`},
 		{"open fails", "rec", `{"zone":"us2"}`, "open us2", false, "decode us2, validate us2, open us2", `open registry "rec": open us2 went wrong`},

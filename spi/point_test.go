@@ -371,9 +371,9 @@ func TestAdd(t *testing.T) {
 		{"configuration", "closest", `{"zone":"eu1","novel":[{"x":1}]}`, `{"zone":"eu1","novel":[{"x":1}]} (nil: false)`},
 		{"no keys", "nearest", `{}`, `{} (nil: false)`},
 		{"list", "nearest", `[]`, `configuration of loadbalancer "nearest": want keys and values, not a list`},
-		{"unknown key", "nearest", `{"zome":"x"}`, "unknown key with.zome; did you mean \"zone\"?\n  keys of loadbalancer \"nearest\": zone, novel"},
+		{"unknown key", "nearest", `{"zome":"x"}`, "with.zome: unknown key; did you mean \"zone\"?\n  keys of loadbalancer \"nearest\": zone, novel"},
 		{"wrong type", "near", `{"zone":1}`, "with.zone: want text, not the number 1"},
-		{"takes nothing", "further", `{"zone":1}`, "unknown key with.zone\n  loadbalancer \"further\" takes no configuration"},
+		{"takes nothing", "further", `{"zone":1}`, "with.zone: unknown key\n  loadbalancer \"further\" takes no configuration"},
 		{"unknown name", "other", ``, "no loadbalancer named \"other\"\n  known: aaa, further, nearest, random      plugins loaded: acme, beta"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

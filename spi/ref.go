@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // Pos says where a piece of configuration was written, for error messages. The
@@ -111,27 +110,23 @@ var (
 type ConfigError struct {
 	At      Pos    // where; zero if unknown
 	Key     string // which key, as "consumer.serializer"; may be ""
-	Message string
-	Cause   error // one of the errors above, possibly wrapped
+	Message string // what is wrong; names the key where the place, a line of a file, does not say enough
+	Cause   error  // one of the errors above, possibly wrapped
 }
 
 // Error returns place and message on the first line; known names may follow on
-// another. A place that is no line of a file, such as an environment variable, is
-// told together with the key, unless the message names the key itself.
+// another. The key is told where the place is no line of a file, such as an
+// environment variable.
 func (e *ConfigError) Error() string {
-	key := e.Key
-	if strings.Contains(e.Message, key) {
-		key = ""
-	}
 	switch at := e.At.String(); {
-	case at == "" && key == "":
+	case at == "" && e.Key == "":
 		return e.Message
 	case at == "":
-		return key + ": " + e.Message
-	case e.At.Line > 0 || key == "":
+		return e.Key + ": " + e.Message
+	case e.At.Line > 0 || e.Key == "":
 		return at + ": " + e.Message
 	default:
-		return fmt.Sprintf("%s (from %s): %s", key, at, e.Message)
+		return fmt.Sprintf("%s (from %s): %s", e.Key, at, e.Message)
 	}
 }
 
