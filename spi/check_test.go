@@ -167,6 +167,7 @@ func TestConfigurationFaults(t *testing.T) {
 		{"object as text", `{"tls":"x"}`, []string{`bhrpc.yaml:8:7: consumer.loadbalancer.with.tls: want keys and values, not text`}, spi.ErrInvalid},
 		{"object as list", `{"tls":[{"ca":"x"}]}`, []string{`bhrpc.yaml:8:7: consumer.loadbalancer.with.tls: want keys and values, not a list`}, spi.ErrInvalid},
 		{"map as list", `{"weights":[1]}`, []string{`bhrpc.yaml:6:7: consumer.loadbalancer.with.weights: want keys and values, not a list`}, spi.ErrInvalid},
+		{"map as list of what it does not hold", `{"weights":["x"]}`, []string{`bhrpc.yaml:6:7: consumer.loadbalancer.with.weights: want keys and values, not a list`}, spi.ErrInvalid},
 		{"element of a map", `{"weights":{"10.0.0.7:7070":"3"}}`, []string{`bhrpc.yaml:7:9: consumer.loadbalancer.with.weights.10.0.0.7:7070: want a whole number, not text`}, spi.ErrInvalid},
 		{"element of a map without place", `{"weights":{"10.0.0.8:7070":"3"}}`, []string{`bhrpc.yaml:6:7: consumer.loadbalancer.with.weights.10.0.0.8:7070: want a whole number, not text`}, spi.ErrInvalid},
 		{"list as object", `{"tags":{"a":"b"}}`, []string{here + `tags: want a list, not keys and values`}, spi.ErrInvalid},

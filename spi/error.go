@@ -49,9 +49,9 @@ func (c Code) String() string {
 // Valid reports whether c is one of the sixteen codes.
 func (c Code) Valid() bool { return c >= Canceled && c <= Unauthenticated }
 
-// CodeOf returns the code of err: that of the first [Error] in its tree,
-// Canceled or DeadlineExceeded for the context errors, 0 for nil, and Unknown
-// for everything else.
+// CodeOf returns the code of err: that of the first [Error] in its tree, if it is
+// one of the sixteen, Canceled or DeadlineExceeded for the context errors, 0 for
+// nil, and Unknown for everything else.
 func CodeOf(err error) Code {
 	if err == nil { // before e, which would cost an allocation
 		return 0
@@ -60,8 +60,6 @@ func CodeOf(err error) Code {
 	switch {
 	case errors.As(err, &e) && e.Code.Valid():
 		return e.Code
-	case e != nil:
-		return Unknown
 	case errors.Is(err, context.Canceled):
 		return Canceled
 	case errors.Is(err, context.DeadlineExceeded):

@@ -158,11 +158,15 @@ func TestCodeOf(t *testing.T) {
 		{"any other", io.EOF, spi.Unknown},
 		{"an Error without a code", &spi.Error{Message: "odd"}, spi.Unknown},
 		{"an Error with a code of another world", &spi.Error{Code: 99}, spi.Unknown},
+		{"an Error without a code about a deadline", &spi.Error{Cause: context.DeadlineExceeded}, spi.DeadlineExceeded},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := spi.CodeOf(tt.err); got != tt.want {
 				t.Errorf("CodeOf(%v): got %s, want %s", tt.err, got, tt.want)
 			}
 		})
+	}
+	if allocs := testing.AllocsPerRun(100, func() { spi.CodeOf(nil) }); allocs != 0 {
+		t.Errorf("CodeOf(nil): got %v allocations, want 0", allocs)
 	}
 }

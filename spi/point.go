@@ -20,14 +20,15 @@ type Env struct {
 	Log logrus.FieldLogger // never nil when an extension is opened; carries its kind and name
 }
 
-// Point is one extension point: the named implementations of contract T. It is
-// safe for concurrent use. The life of an extension, in order:
+// Point is one extension point: the named implementations of contract T. Make one
+// with [NewPoint]. It is safe for concurrent use. The life of an extension, in order:
 //
 //  1. Look up: the name or alias of the [Ref] is found, or the error names the
 //     nearest and all known names.
 //  2. Check keys: every key of the configuration must be one that the extension
-//     declares.
-//  3. Decode: the defaults are copied and the configuration is laid over them.
+//     declares, appear once and hold a value of its type.
+//  3. Decode: the defaults are copied and the configuration is laid over them, as
+//     [Raw] says.
 //  4. Validate: if *C has a method Validate() error, it is called.
 //  5. Open: the extension builds T. If it fails it leaves nothing running. The
 //     context bounds this step only.
@@ -206,7 +207,8 @@ func (p *Point[T]) Remove(name string) {
 }
 
 // Refuse makes a name an error that explains itself, for what users may look for
-// and cannot have. A registered extension of that name wins.
+// and cannot have: why follows kind and name, as in `serializer "jdk" is …`. A
+// registered extension of that name, or with that alias, wins.
 func (p *Point[T]) Refuse(name, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -214,7 +216,7 @@ func (p *Point[T]) Refuse(name, why string) {
 }
 
 // Elsewhere makes a name that is not registered an error that says which import
-// provides it.
+// provides it. A name that is refused stays refused.
 func (p *Point[T]) Elsewhere(name, importPath string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -390,6 +390,14 @@ func TestAdd(t *testing.T) {
 			}
 		})
 	}
+	for _, name := range []string{"f", "b", "h", "d", "c", "g", "e"} {
+		if err := p.Add(spi.Info{Name: name, Source: "plugin " + name}, remote); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := p.Resolve(spi.Ref{Use: "other"}); !strings.HasSuffix(fmt.Sprint(err), "plugins loaded: acme, b, beta, c, d, e, f, g, h") {
+		t.Errorf("got %v, want the plugins in order", err)
+	}
 	err := p.Add(spi.Info{Name: "x", Source: "plugin acme"}, nil)
 	if want := `invalid: loadbalancer "x" from plugin acme: nothing to open it with`; fmt.Sprint(err) != want || !errors.Is(err, spi.ErrInvalid) {
 		t.Errorf("without open: got %v, want %s", err, want)
