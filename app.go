@@ -23,8 +23,7 @@ type App struct {
 	log logrus.FieldLogger
 
 	consumer *core.Consumer // nil: the configuration names nobody to call
-	invoker  spi.Invoker    // consumer, with what the proxy adds around it
-	binder   spi.Proxy
+	binder   spi.Proxy      // set if consumer is
 
 	mu        sync.Mutex
 	opened    []io.Closer // extensions, in the order in which they were opened
@@ -86,14 +85,13 @@ func (a *App) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if a.consumer, err = core.NewConsumer(cfg); err != nil {
-		return err
-	}
-	a.invoker = a.consumer
 	if wrapper, ok := a.binder.(spi.Wrapper); ok {
-		a.invoker = wrapper.Wrap(a.consumer)
-		a.binder, err = open(ctx, a, a.cat.Proxies, config.Default().Consumer.Proxy)
+		cfg.Interceptors = slices.Concat([]spi.Interceptor{wrapper.Intercept}, cfg.Interceptors)
+		if a.binder, err = open(ctx, a, a.cat.Proxies, config.Default().Consumer.Proxy); err != nil {
+			return err
+		}
 	}
+	a.consumer, err = core.NewConsumer(cfg)
 	return err
 }
 
@@ -116,18 +114,18 @@ func errNobody() error {
 
 // Method implements [spi.Invoker].
 func (a *App) Method(service, name string) *spi.Method {
-	if a.invoker == nil {
+	if a.consumer == nil {
 		return &spi.Method{Service: service, Name: name}
 	}
-	return a.invoker.Method(service, name)
+	return a.consumer.Method(service, name)
 }
 
 // Invoke implements [spi.Invoker]. Most programs use [Call] or [App.Bind].
 func (a *App) Invoke(ctx context.Context, call *spi.Call) error {
-	if a.invoker == nil {
+	if a.consumer == nil {
 		return errNobody()
 	}
-	return a.invoker.Invoke(ctx, call)
+	return a.consumer.Invoke(ctx, call)
 }
 
 // Bind makes target callable by the proxy that consumer.proxy names. With the
@@ -141,10 +139,10 @@ func (a *App) Invoke(ctx context.Context, call *spi.Call) error {
 //
 // What was bound is safe for concurrent use until the App is closed.
 func (a *App) Bind(target any) error {
-	if a.invoker == nil {
+	if a.consumer == nil {
 		return fmt.Errorf("bhrpc: %w", errNobody())
 	}
-	if err := a.binder.Bind(target, a.invoker); err != nil {
+	if err := a.binder.Bind(target, a.consumer); err != nil {
 		return fmt.Errorf("bhrpc: bind %T: %w", target, err)
 	}
 	return nil

@@ -2,7 +2,7 @@ package bhrpc
 
 import (
 	"context"
-	"strings"
+	"fmt"
 
 	"github.com/bhrpc/bhrpc/spi"
 )
@@ -22,11 +22,11 @@ func Call[R any](ctx context.Context, c spi.Invoker, method string, args ...any)
 // Invoke is [Call] for results that are not made by the call: reply is a pointer to
 // what receives the result, or nil for a method without one.
 func Invoke(ctx context.Context, c spi.Invoker, method string, reply any, args ...any) error {
-	dot := strings.LastIndexByte(method, '.')
-	if dot <= 0 || dot == len(method)-1 {
-		return &Error{Code: spi.InvalidArgument, Phase: spi.PhaseResolve, Sent: spi.SentNo, Message: `method "` + method + `" is not of the form Service.Method`}
+	service, name, ok := spi.SplitMethod(method)
+	if !ok {
+		return &Error{Code: spi.InvalidArgument, Phase: spi.PhaseResolve, Sent: spi.SentNo, Message: fmt.Sprintf("method %q is not of the form Service.Method", method)}
 	}
-	return c.Invoke(ctx, &spi.Call{Method: c.Method(method[:dot], method[dot+1:]), Args: spi.Values(args), Reply: reply})
+	return c.Invoke(ctx, &spi.Call{Method: c.Method(service, name), Args: spi.Values(args), Reply: reply})
 }
 
 // Error is every error that a call returns: a code, how far the call had come,

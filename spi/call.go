@@ -44,6 +44,16 @@ type Args interface {
 	At(i int) any
 }
 
+// SplitMethod divides "Service.Method" at the last dot. ok is false if a part is
+// missing.
+func SplitMethod(name string) (service, method string, ok bool) {
+	dot := strings.LastIndexByte(name, '.')
+	if dot <= 0 || dot == len(name)-1 {
+		return "", "", false
+	}
+	return name[:dot], name[dot+1:], true
+}
+
 // Values are arguments held as a list. It implements [Args].
 type Values []any
 

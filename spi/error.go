@@ -73,6 +73,7 @@ type Phase string
 
 // The phases of a call, in order.
 const (
+	PhaseProxy     Phase = "proxy"     // the hooks of a proxy, before anything else
 	PhaseResolve   Phase = "resolve"   // finding endpoints of the service
 	PhasePick      Phase = "pick"      // choosing an endpoint
 	PhaseDial      Phase = "dial"      // connecting to it
@@ -109,6 +110,8 @@ const (
 	ReasonConnecting    = "connecting"     // no connection could be made
 	ReasonHandlerPanic  = "handler_panic"  // the user's method panicked
 	ReasonHandlerExit   = "handler_exit"   // the user's method ended its goroutine
+	ReasonRefused       = "refused"        // a hook of the proxy said no
+	ReasonNoResult      = "no_result"      // a result was wanted of a method that has none
 	ReasonOverloaded    = "overloaded"     // the provider's bound on requests was reached
 )
 

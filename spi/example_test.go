@@ -84,7 +84,7 @@ func (h halves) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) {
 
 // A load balancer that answers with a plan can also run in another process.
 func ExampleFromPlanner() {
-	balancer := spi.FromPlanner(halves{"eu1"})
+	balancer := spi.FromPlanner(halves{"eu1"}, spi.Env{})
 	picker, err := balancer.Build([]spi.Endpoint{
 		{Address: "a:7070", Weight: 1, Labels: map[string]string{"zone": "us2"}, Load: new(spi.Load)},
 		{Address: "b:7070", Weight: 1, Labels: map[string]string{"zone": "eu1"}, Load: new(spi.Load)},

@@ -25,8 +25,10 @@ type Hooks interface {
 // Invocation is a call about to be made.
 type Invocation struct {
 	Service  string   `json:"service"`
+	Version  string   `json:"version,omitempty"`
+	Group    string   `json:"group,omitempty"`
 	Method   string   `json:"method"`
-	Metadata Metadata `json:"metadata,omitempty"`
+	Metadata Metadata `json:"metadata,omitempty"` // the call's, and what its context adds
 }
 
 // Verdict says what becomes of an Invocation. The zero Verdict lets it pass. Refuse
@@ -63,42 +65,37 @@ type hooked struct{ hooks Hooks }
 func (p hooked) Hooks() Hooks { return p.hooks }
 
 func (p hooked) Bind(any, Invoker) error {
-	return errors.New("this proxy only wraps invocations; bind with another one over its Wrap")
+	return errors.New("this proxy only wraps invocations; another one must bind")
 }
 
-func (p hooked) Wrap(inv Invoker) Invoker { return hookedInvoker{inv, p.hooks} }
-
-type hookedInvoker struct {
-	Invoker
-	hooks Hooks
-}
-
-func (i hookedInvoker) Invoke(ctx context.Context, call *Call) error {
-	start := time.Now()
-	out := Outcome{Service: call.Method.Service, Method: call.Method.Name}
-	done, err := i.ask(ctx, call)
-	if !done {
-		err = i.Invoker.Invoke(ctx, call)
-		out.Endpoint = call.Peer
+func (p hooked) Intercept(next InvokeFunc) InvokeFunc {
+	return func(ctx context.Context, call *Call) error {
+		start := time.Now()
+		out := Outcome{Service: call.Method.Service, Method: call.Method.Name}
+		done, err := p.ask(ctx, call)
+		if !done {
+			err = next(ctx, call)
+			out.Endpoint = call.Peer
+		}
+		out.Took, out.Code = Duration(time.Since(start)), CodeOf(err)
+		if err != nil {
+			out.Message = err.Error()
+		}
+		p.hooks.After(ctx, out)
+		return err
 	}
-	out.Took, out.Code = Duration(time.Since(start)), CodeOf(err)
-	if err != nil {
-		out.Message = err.Error()
-	}
-	i.hooks.After(ctx, out)
-	return err
 }
 
 // ask lets Before decide. It reports whether the call is done, with an answer or an
 // error, and not to be made.
-func (i hookedInvoker) ask(ctx context.Context, call *Call) (done bool, err error) {
-	verdict, err := i.hooks.Before(ctx, Invocation{call.Method.Service, call.Method.Name, call.Metadata})
+func (p hooked) ask(ctx context.Context, call *Call) (done bool, err error) {
+	verdict, err := p.hooks.Before(ctx, Invocation{call.Method.Service, call.Method.Version, call.Method.Group, call.Method.Name, call.Metadata})
 	var failed *Error
 	switch {
 	case err != nil:
 		failed = hookError(err)
 	case verdict.Refuse != nil:
-		failed = &Error{Code: verdict.Refuse.Code, Reason: "refused", Message: verdict.Refuse.Message, Details: verdict.Refuse.Details}
+		failed = &Error{Code: verdict.Refuse.Code, Reason: ReasonRefused, Message: verdict.Refuse.Message, Details: verdict.Refuse.Details}
 		if !failed.Code.Valid() {
 			failed.Code = PermissionDenied
 		}
@@ -107,7 +104,7 @@ func (i hookedInvoker) ask(ctx context.Context, call *Call) (done bool, err erro
 			return true, nil
 		}
 		if err := json.Unmarshal(verdict.Answer, call.Reply); err != nil {
-			failed = &Error{Code: Internal, Phase: PhaseDecode, Message: "answer of the proxy hook: " + err.Error(), Cause: err}
+			failed = &Error{Code: Internal, Message: "answer of the proxy hook: " + err.Error(), Cause: err}
 		}
 	default:
 		if verdict.Metadata != nil {
@@ -118,7 +115,7 @@ func (i hookedInvoker) ask(ctx context.Context, call *Call) (done bool, err erro
 	if failed == nil {
 		return true, nil
 	}
-	failed.Service, failed.Method, failed.Sent = call.Method.Service, call.Method.Name, SentNo
+	failed.Service, failed.Method, failed.Phase, failed.Sent = call.Method.Service, call.Method.Name, PhaseProxy, SentNo
 	return true, failed
 }
 

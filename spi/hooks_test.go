@@ -56,7 +56,7 @@ func TestHooks(t *testing.T) {
 	denied := &spi.Error{Code: spi.ResourceExhausted, Reason: "quota", Message: "9 of 9", Hint: "wait", Details: map[string]string{"left": "0"}}
 	reset := &spi.Error{Code: spi.Unavailable, Endpoint: "10.0.0.7:7070", Message: "reset", Sent: spi.SentMaybe}
 	failed := func(e spi.Error) *spi.Error {
-		e.Service, e.Method, e.Sent = "Greeter", "Hello", spi.SentNo
+		e.Service, e.Method, e.Phase, e.Sent = "Greeter", "Hello", spi.PhaseProxy, spi.SentNo
 		return &e
 	}
 	var notText *json.UnmarshalTypeError
@@ -82,37 +82,37 @@ func TestHooks(t *testing.T) {
 		{name: "answer", verdict: spi.Verdict{Answer: json.RawMessage(`"cached"`)}, reply: "cached", told: spi.Outcome{Took: beforeOnly}},
 		{name: "answer null", verdict: spi.Verdict{Answer: json.RawMessage(`null`)}, reply: "old", told: spi.Outcome{Took: beforeOnly}},
 		{name: "answer that does not fit", verdict: spi.Verdict{Answer: json.RawMessage(`{"a":1}`)}, reply: "old",
-			want: failed(spi.Error{Code: spi.Internal, Phase: spi.PhaseDecode, Message: "answer of the proxy hook: json: cannot unmarshal object into Go value of type string"}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.Internal, Message: "INTERNAL Greeter.Hello (phase: decode, sent: no): answer of the proxy hook: json: cannot unmarshal object into Go value of type string"}},
+			want: failed(spi.Error{Code: spi.Internal, Message: "answer of the proxy hook: json: cannot unmarshal object into Go value of type string"}),
+			told: spi.Outcome{Took: beforeOnly, Code: spi.Internal, Message: "INTERNAL Greeter.Hello (phase: proxy, sent: no): answer of the proxy hook: json: cannot unmarshal object into Go value of type string"}},
 		{name: "refuse", verdict: spi.Verdict{Refuse: &spi.Refusal{Code: spi.Unauthenticated, Message: "who?", Details: map[string]string{"realm": "x"}}}, reply: "old",
-			want: failed(spi.Error{Code: spi.Unauthenticated, Reason: "refused", Message: "who?", Details: map[string]string{"realm": "x"}}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.Unauthenticated, Message: "UNAUTHENTICATED Greeter.Hello (sent: no): who?"}},
+			want: failed(spi.Error{Code: spi.Unauthenticated, Reason: spi.ReasonRefused, Message: "who?", Details: map[string]string{"realm": "x"}}),
+			told: spi.Outcome{Took: beforeOnly, Code: spi.Unauthenticated, Message: "UNAUTHENTICATED Greeter.Hello (phase: proxy, sent: no): who?"}},
 		{name: "refuse without a code", verdict: spi.Verdict{Refuse: &spi.Refusal{}}, reply: "old",
-			want: failed(spi.Error{Code: spi.PermissionDenied, Reason: "refused"}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.PermissionDenied, Message: "PERMISSION_DENIED Greeter.Hello (sent: no)"}},
+			want: failed(spi.Error{Code: spi.PermissionDenied, Reason: spi.ReasonRefused}),
+			told: spi.Outcome{Took: beforeOnly, Code: spi.PermissionDenied, Message: "PERMISSION_DENIED Greeter.Hello (phase: proxy, sent: no)"}},
 		{name: "refuse and answer", verdict: spi.Verdict{Answer: json.RawMessage(`"cached"`), Refuse: &spi.Refusal{Code: 77}}, reply: "old",
-			want: failed(spi.Error{Code: spi.PermissionDenied, Reason: "refused"}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.PermissionDenied, Message: "PERMISSION_DENIED Greeter.Hello (sent: no)"}},
+			want: failed(spi.Error{Code: spi.PermissionDenied, Reason: spi.ReasonRefused}),
+			told: spi.Outcome{Took: beforeOnly, Code: spi.PermissionDenied, Message: "PERMISSION_DENIED Greeter.Hello (phase: proxy, sent: no)"}},
 		{name: "error", err: io.ErrUnexpectedEOF, verdict: spi.Verdict{Answer: json.RawMessage(`"ignored"`)}, reply: "old",
 			want: failed(spi.Error{Code: spi.Unknown, Message: "proxy hook: unexpected EOF"}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.Unknown, Message: "UNKNOWN Greeter.Hello (sent: no): proxy hook: unexpected EOF"}},
+			told: spi.Outcome{Took: beforeOnly, Code: spi.Unknown, Message: "UNKNOWN Greeter.Hello (phase: proxy, sent: no): proxy hook: unexpected EOF"}},
 		{name: "error of the context", err: fmt.Errorf("ask: %w", context.DeadlineExceeded), reply: "old",
 			want: failed(spi.Error{Code: spi.DeadlineExceeded, Message: "proxy hook: ask: context deadline exceeded"}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.DeadlineExceeded, Message: "DEADLINE_EXCEEDED Greeter.Hello (sent: no): proxy hook: ask: context deadline exceeded"}},
+			told: spi.Outcome{Took: beforeOnly, Code: spi.DeadlineExceeded, Message: "DEADLINE_EXCEEDED Greeter.Hello (phase: proxy, sent: no): proxy hook: ask: context deadline exceeded"}},
 		{name: "error with a code", err: denied, reply: "old",
 			want: failed(spi.Error{Code: spi.ResourceExhausted, Reason: "quota", Message: "proxy hook: 9 of 9", Hint: "wait", Details: map[string]string{"left": "0"}}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.ResourceExhausted, Message: "RESOURCE_EXHAUSTED Greeter.Hello (sent: no): proxy hook: 9 of 9; wait"}},
+			told: spi.Outcome{Took: beforeOnly, Code: spi.ResourceExhausted, Message: "RESOURCE_EXHAUSTED Greeter.Hello (phase: proxy, sent: no): proxy hook: 9 of 9; wait"}},
 		{name: "wrapped error with a code", err: fmt.Errorf("limits: %w", denied), reply: "old",
 			want: failed(spi.Error{Code: spi.ResourceExhausted, Reason: "quota", Message: "proxy hook: limits: RESOURCE_EXHAUSTED: 9 of 9; wait", Details: map[string]string{"left": "0"}}),
-			told: spi.Outcome{Took: beforeOnly, Code: spi.ResourceExhausted, Message: "RESOURCE_EXHAUSTED Greeter.Hello (sent: no): proxy hook: limits: RESOURCE_EXHAUSTED: 9 of 9; wait"}},
+			told: spi.Outcome{Took: beforeOnly, Code: spi.ResourceExhausted, Message: "RESOURCE_EXHAUSTED Greeter.Hello (phase: proxy, sent: no): proxy hook: limits: RESOURCE_EXHAUSTED: 9 of 9; wait"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, p := &hooks{verdict: tt.verdict, err: tt.err}, &provider{err: tt.made}
-				inv := spi.FromHooks(h).(spi.Wrapper).Wrap(p)
+				invoke := spi.FromHooks(h).(spi.Wrapper).Intercept(p.Invoke)
 				reply := "old"
-				call := &spi.Call{Method: inv.Method("Greeter", "Hello"), Reply: &reply, Metadata: given, Peer: "left from another call"}
-				err := inv.Invoke(t.Context(), call)
+				call := &spi.Call{Method: p.Method("Greeter", "Hello"), Reply: &reply, Metadata: given, Peer: "left from another call"}
+				err := invoke(t.Context(), call)
 
 				var got, want *spi.Error
 				if errors.As(err, &got) && errors.As(tt.want, &want) && got != want {
@@ -133,7 +133,7 @@ func TestHooks(t *testing.T) {
 				if !reflect.DeepEqual(p.calls, tt.calls) {
 					t.Errorf("calls made: got %q, want %q", p.calls, tt.calls)
 				}
-				if want := []spi.Invocation{{"Greeter", "Hello", given}}; !reflect.DeepEqual(h.asked, want) {
+				if want := []spi.Invocation{{Service: "Greeter", Method: "Hello", Metadata: given}}; !reflect.DeepEqual(h.asked, want) {
 					t.Errorf("Before: got %q, want %q", h.asked, want)
 				}
 				tt.told.Service, tt.told.Method = "Greeter", "Hello"
@@ -149,8 +149,8 @@ func TestHooks(t *testing.T) {
 func TestHooksWithoutReply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, p := &hooks{verdict: spi.Verdict{Answer: json.RawMessage(`"cached"`)}}, &provider{}
-		inv := spi.FromHooks(h).(spi.Wrapper).Wrap(p)
-		if err := inv.Invoke(t.Context(), &spi.Call{Method: inv.Method("Greeter", "Hello")}); err != nil || len(p.calls) != 0 || len(h.told) != 1 {
+		invoke := spi.FromHooks(h).(spi.Wrapper).Intercept(p.Invoke)
+		if err := invoke(t.Context(), &spi.Call{Method: p.Method("Greeter", "Hello")}); err != nil || len(p.calls) != 0 || len(h.told) != 1 {
 			t.Errorf("got %v, %d calls made, %d told to After, want none, 0, 1", err, len(p.calls), len(h.told))
 		}
 	})
@@ -164,10 +164,6 @@ func TestHooksProxy(t *testing.T) {
 	}
 	if err := proxy.Bind(new(struct{}), p); err == nil {
 		t.Error("Bind: got no error, want one that says that this proxy only wraps")
-	}
-	method := proxy.(spi.Wrapper).Wrap(p).Method("Greeter", "Hello")
-	if method.Host != p || method.String() != "Greeter.Hello" {
-		t.Errorf("Method: got %+v, want that of the invoker inside", method)
 	}
 }
 

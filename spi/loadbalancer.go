@@ -13,7 +13,8 @@ import (
 type LoadBalancer interface {
 	// Build returns a picker for a set of endpoints, which is never empty, must not
 	// be modified, and stays valid as long as the picker is used. Builds of one
-	// LoadBalancer may overlap, and pickers of older sets may still be in use.
+	// LoadBalancer may overlap, and pickers of older sets may still be in use. An
+	// error fails every call until the set changes again.
 	Build(endpoints []Endpoint) (Picker, error)
 }
 
@@ -40,8 +41,8 @@ type Endpoint struct {
 	Load    *Load             // what the consumer has seen of it; nil from a registry, never nil in Build
 }
 
-// Bitmap is a set of indices into a list of endpoints. The nil Bitmap holds every
-// index. It must not be modified by a picker.
+// Bitmap is a set of indices into a list of endpoints; what it holds beyond the list
+// means nothing. The nil Bitmap holds every index. It must not be modified by a picker.
 type Bitmap []uint64
 
 // Has reports whether the set holds i.

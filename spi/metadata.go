@@ -5,9 +5,12 @@ import (
 	"slices"
 )
 
-// Pair is one entry of Metadata. Both halves are arbitrary bytes; keys are
-// compared exactly and by custom lower case, such as "traceparent".
-type Pair struct{ Key, Value string }
+// Pair is one entry of Metadata. Both halves are text; keys are compared exactly
+// and by custom lower case, such as "traceparent".
+type Pair struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
 
 // Metadata is what travels beside the arguments or the result: an ordered list,
 // small by nature (64 KiB with everything else by default). Nil is empty.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Planner is a load balancer as plain data: it looks at statistics and answers
@@ -46,22 +48,30 @@ const (
 
 // FromPlanner returns a LoadBalancer that picks by p's plans. It asks for a plan
 // at every Build and, while calls are made, once per second, unless the last
-// request is still under way; when p fails, the last good plan stays in use. A Build
-// fails if p does. The result implements io.Closer; Close ends a request for a plan
-// that is under way and waits for it; pickers work on by their last plans.
-func FromPlanner(p Planner) LoadBalancer {
-	b := &plannedBalancer{planner: p}
+// request is still under way. When p fails, the last good plan stays in use: of
+// endpoints that it does not know the own weight counts. That p fails, and that it
+// answers again, goes to env.Log. The result implements io.Closer; Close ends a
+// request for a plan that is under way and waits for it; pickers work on by their
+// last plans.
+func FromPlanner(p Planner, env Env) LoadBalancer {
+	b := &plannedBalancer{planner: p, log: env.Log}
+	if b.log == nil {
+		b.log = silent()
+	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }
 
 type plannedBalancer struct {
 	planner Planner
+	log     logrus.FieldLogger
 	ctx     context.Context // ends with Close; bounds every Plan
 	cancel  context.CancelFunc
 
 	mu       sync.Mutex
 	closed   bool
+	failing  bool           // the last request failed
+	planned  map[string]int // weights by address, of the last good plan
 	renewals sync.WaitGroup // Add happens with mu held and closed false
 }
 
@@ -72,10 +82,56 @@ func (b *plannedBalancer) Build(endpoints []Endpoint) (Picker, error) {
 	p := &plannedPicker{balancer: b, endpoints: endpoints}
 	table, err := p.plan(0)
 	if err != nil {
-		return nil, err
+		if table, err = NewWeightedPicker(b.remembered(endpoints)); err != nil {
+			return nil, err
+		}
 	}
 	p.table.Store(table)
 	return p, nil
+}
+
+// remembered returns weights for endpoints without asking the planner.
+func (b *plannedBalancer) remembered(endpoints []Endpoint) []int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	weights, sum := make([]int, len(endpoints)), 0
+	for i, e := range endpoints {
+		w, known := b.planned[e.Address]
+		if !known {
+			w = max(e.Weight, 1)
+		}
+		weights[i] = w
+		sum |= w
+	}
+	if sum == 0 { // those that the plan wanted to be used are gone
+		for i := range weights {
+			weights[i] = 1
+		}
+	}
+	return weights
+}
+
+// note remembers how a request ended and logs a change for the worse or better.
+func (b *plannedBalancer) note(endpoints []Endpoint, weights []int, err error) {
+	if b.ctx.Err() != nil {
+		return // closed; that p was interrupted is no failure
+	}
+	b.mu.Lock()
+	changed := b.failing != (err != nil)
+	b.failing = err != nil
+	if err == nil {
+		b.planned = make(map[string]int, len(endpoints))
+		for i, e := range endpoints {
+			b.planned[e.Address] = weights[i]
+		}
+	}
+	b.mu.Unlock()
+	switch {
+	case changed && err != nil:
+		b.log.WithError(err).Warn("no plan; the last good one stays in use")
+	case changed:
+		b.log.Info("plans come again")
+	}
 }
 
 // Close ends renewals and waits for them. It is safe to call twice.
@@ -131,11 +187,15 @@ func (p *plannedPicker) plan(now time.Duration) (*WeightedPicker, error) {
 			InFlight: e.Load.InFlight(), Latency: Duration(e.Load.Latency(now)), Failures: e.Load.Failures()}
 	}
 	plan, err := p.balancer.planner.Plan(ctx, stats)
-	if err != nil {
-		return nil, fmt.Errorf("plan for %d endpoints: %w", len(p.endpoints), err)
+	var table *WeightedPicker
+	switch {
+	case err != nil:
+		err = fmt.Errorf("plan for %d endpoints: %w", len(p.endpoints), err)
+	case len(plan.Weights) != len(p.endpoints):
+		err = fmt.Errorf("plan has %d weights for %d endpoints", len(plan.Weights), len(p.endpoints))
+	default:
+		table, err = NewWeightedPicker(plan.Weights)
 	}
-	if len(plan.Weights) != len(p.endpoints) {
-		return nil, fmt.Errorf("plan has %d weights for %d endpoints", len(plan.Weights), len(p.endpoints))
-	}
-	return NewWeightedPicker(plan.Weights)
+	p.balancer.note(p.endpoints, plan.Weights, err)
+	return table, err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
+	logtest "github.com/sirupsen/logrus/hooks/test"
 )
 
 // plans is a Planner made of a func.
@@ -49,7 +51,7 @@ func pick(t *testing.T, p spi.Picker, now time.Duration) int {
 // build builds a picker for n endpoints, and closes the balancer at the end.
 func build(t *testing.T, planner spi.Planner, n int) spi.Picker {
 	t.Helper()
-	lb := spi.FromPlanner(planner)
+	lb := spi.FromPlanner(planner, spi.Env{})
 	t.Cleanup(func() {
 		if err := lb.(io.Closer).Close(); err != nil {
 			t.Error(err)
@@ -73,7 +75,7 @@ func TestPlannerStats(t *testing.T) {
 	lb := spi.FromPlanner(plans(func(_ context.Context, stats spi.Stats) (spi.Plan, error) {
 		got = stats
 		return only(1, 2), nil
-	}))
+	}), spi.Env{})
 	defer lb.(io.Closer).Close()
 	if _, err := lb.Build(list); err != nil {
 		t.Fatal(err)
@@ -164,13 +166,55 @@ var badPlans = []struct {
 	{"all zero", spi.Plan{Weights: []int{0, 0}}, nil, "none of 2 weights is positive"},
 }
 
+// TestPlannerBadPlanAtBuild: a planner that fails is no reason to fail a call. Picks
+// go by what the last good plan said of an endpoint, or by the endpoint's weight, and
+// the log tells when it began and when it was over.
 func TestPlannerBadPlanAtBuild(t *testing.T) {
 	for _, tt := range badPlans {
 		t.Run(tt.name, func(t *testing.T) {
-			lb := spi.FromPlanner(plans(func(context.Context, spi.Stats) (spi.Plan, error) { return tt.plan, tt.err }))
+			log, hook := logtest.NewNullLogger()
+			answer, err := tt.plan, tt.err
+			lb := spi.FromPlanner(plans(func(context.Context, spi.Stats) (spi.Plan, error) { return answer, err }), spi.Env{Log: log})
 			defer lb.(io.Closer).Close()
-			if p, err := lb.Build(endpoints(2)); fmt.Sprint(err) != tt.want || p != nil || tt.err != nil && !errors.Is(err, tt.err) {
-				t.Errorf("got %v, %v, want %s", p, err, tt.want)
+			list := endpoints(2)
+			list[0].Weight, list[1].Weight = 3, 1
+			share := func() float64 {
+				p, err := lb.Build(list)
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := 0
+				for range 10_000 {
+					if pick(t, p, 0) == 0 {
+						first++
+					}
+				}
+				return float64(first) / 10_000
+			}
+			if got := share(); got < 0.7 || got > 0.8 { // 0.75 expected, standard deviation 0.004
+				t.Errorf("without any plan: got a share of %v, want 0.75 by weight", got)
+			}
+			answer, err = only(1, 2), nil
+			if got := share(); got != 0 {
+				t.Errorf("with a plan: got a share of %v, want 0", got)
+			}
+			answer, err = tt.plan, tt.err
+			if got := share(); got != 0 {
+				t.Errorf("after the plan: got a share of %v, want 0 as it said", got)
+			}
+			told := len(hook.AllEntries())
+			list = list[:1] // the one that the plan wanted is gone
+			if got := share(); got != 1 {
+				t.Errorf("the last endpoint: got a share of %v, want 1", got)
+			}
+			var lines []string
+			for _, e := range hook.AllEntries()[:told] {
+				lines = append(lines, fmt.Sprint(e.Level, " ", e.Message, " ", e.Data["error"]))
+			}
+			failed := "warning no plan; the last good one stays in use "
+			want := []string{failed + tt.want, "info plans come again <nil>", failed + tt.want}
+			if !slices.Equal(lines, want) {
+				t.Errorf("log\ngot  %q\nwant %q", lines, want)
 			}
 		})
 	}
@@ -259,7 +303,7 @@ func TestPlannerClose(t *testing.T) {
 			ended = ctx.Err()
 			<-release
 			return only(1, 2), nil
-		}))
+		}), spi.Env{})
 		p, err := lb.Build(endpoints(2))
 		if err != nil {
 			t.Fatal(err)
@@ -307,7 +351,7 @@ func TestPlannerPickersLiveOn(t *testing.T) {
 			n := len(stats.Endpoints)
 			asked[n]++
 			return only(n-1, n), nil
-		}))
+		}), spi.Env{})
 		defer lb.(io.Closer).Close()
 		var pickers []spi.Picker
 		for n := 1; n <= 3; n++ {
@@ -333,7 +377,7 @@ func TestPlannerPickersLiveOn(t *testing.T) {
 
 func TestPlannerInside(t *testing.T) {
 	inner := &planner{}
-	lb := spi.FromPlanner(inner)
+	lb := spi.FromPlanner(inner, spi.Env{})
 	defer lb.(io.Closer).Close()
 	has, ok := lb.(interface{ Planner() spi.Planner })
 	if !ok || has.Planner() != spi.Planner(inner) {

@@ -312,16 +312,23 @@ func (p *Point[T]) Open(ctx context.Context, env Env, ref Ref) (T, error) {
 		return none, err
 	}
 	if env.Log == nil {
-		silent := logrus.New()
-		silent.Out = io.Discard
-		env.Log = silent
+		env.Log = silent()
 	}
 	env.Log = env.Log.WithFields(logrus.Fields{"kind": p.kind, "name": e.info.Name})
 	v, err := e.open(ctx, env, cfg)
 	if err != nil {
 		return none, ref.errorf(err, "open %s %q: %v", p.kind, e.info.Name, err)
 	}
+	if any(v) == nil {
+		return none, ref.errorf(ErrInvalid, "open %s %q: it returned nothing, and no error", p.kind, e.info.Name)
+	}
 	return v, nil
+}
+
+func silent() logrus.FieldLogger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
 }
 
 // List describes every extension of the point, sorted by name. What the Infos hold

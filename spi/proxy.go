@@ -15,7 +15,7 @@ type Proxy interface {
 type Wrapper interface {
 	Proxy
 
-	// Wrap returns an Invoker that does its work around inv. The framework binds
-	// with its default proxy over Wrap(inv); direct calls go through it too.
-	Wrap(inv Invoker) Invoker
+	// Intercept is an [Interceptor]. It is the outermost of the consumer's, around
+	// calls by name too; the framework binds with its default proxy.
+	Intercept(next InvokeFunc) InvokeFunc
 }

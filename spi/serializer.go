@@ -4,8 +4,9 @@ package spi
 // is called for every argument and every result.
 type Serializer interface {
 	// Append appends the encoding of v to dst and returns the extended slice. A
-	// pointer encodes as what it points to. An error is a value that cannot be
-	// encoded; what was appended is then discarded.
+	// pointer encodes as what it points to; nil, and a nil pointer, as the format's
+	// null, or as an error if it has none. An error is a value that cannot be encoded;
+	// what was appended is then discarded.
 	Append(dst []byte, v any) ([]byte, error)
 
 	// Decode reads exactly one value from data into v, a non-nil pointer, and

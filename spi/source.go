@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-const (
-	builtIn     = "built-in"                          // Source of what ships with the framework
-	ownPackages = "github.com/bhrpc/bhrpc/extensions" // where that is registered
-)
+// builtIn is the Source of what ships with the framework.
+const builtIn = "built-in"
+
+// ownPackages are where that is registered; packages below them count too.
+var ownPackages = [...]string{"github.com/bhrpc/bhrpc/extensions", "github.com/bhrpc/bhrpc/heartbeat"}
 
 // caller returns who called the exported function that called it: the Source of an
 // Info, and the package with file and line.
@@ -26,8 +27,10 @@ func caller() (source, at string) {
 }
 
 func sourceOf(pkg string) string {
-	if pkg == ownPackages || strings.HasPrefix(pkg, ownPackages+"/") {
-		return builtIn
+	for _, own := range ownPackages {
+		if pkg == own || strings.HasPrefix(pkg, own+"/") {
+			return builtIn
+		}
 	}
 	return "package " + pkg
 }

@@ -87,13 +87,12 @@ func (c *caller) method(name string) (*spi.Method, error) {
 	if ok {
 		return m, nil
 	}
-	dot := strings.LastIndexByte(name, '.')
-	if dot <= 0 || dot == len(name)-1 {
+	name = strings.Clone(name) // it may be a piece of something large, and the cache keeps it
+	service, last, ok := spi.SplitMethod(name)
+	if !ok {
 		return nil, refuse("", "", `method %q: want "Service.Method"`, name)
 	}
-	// The name may be a piece of something large, and the cache keeps it.
-	name = strings.Clone(name)
-	m = c.inv.Method(name[:dot], name[dot+1:])
+	m = c.inv.Method(service, last)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.methods) >= maxMethods {
