@@ -79,8 +79,7 @@ func (c *Config) explain(w io.Writer, options []Option, write func(io.Writer, *s
 }
 
 func (c *Config) writeChoices(w io.Writer, cat *spi.Catalog) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "KEY\tVALUE\tFROM\tPROVIDED BY\t")
+	rows := [][]string{{"KEY", "VALUE", "FROM", "PROVIDED BY"}}
 	for _, choice := range c.choices(cat) {
 		resolved, err := choice.resolve(choice.ref)
 		if err != nil {
@@ -90,18 +89,36 @@ func (c *Config) writeChoices(w io.Writer, cat *spi.Catalog) error {
 		if choice.ref.Use != value {
 			value = choice.ref.Use + " = " + value // an alias
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", choice.ref.Key, value, from(choice.ref.At), resolved.Info.Source, inForce(resolved.Config))
+		rows = append(rows, []string{choice.ref.Key, value, from(choice.ref.At), resolved.Info.Source, inForce(resolved.Config)})
 	}
-	return table.Flush()
+	return writeTable(w, rows)
 }
 
 func (c *Config) writeKeys(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "KEY\tVALUE\tFROM")
+	rows := [][]string{{"KEY", "VALUE", "FROM"}}
 	for _, e := range c.c.Entries() {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", e.Key, e.Value, from(e.From))
+		rows = append(rows, []string{e.Key, e.Value, from(e.From)})
 	}
-	return table.Flush()
+	return writeTable(w, rows)
+}
+
+// writeTable aligns columns, three spaces apart, and leaves no space at the end of a
+// line.
+func writeTable(w io.Writer, rows [][]string) error {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // from says where a key was set, in a table: without the column.

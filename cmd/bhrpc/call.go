@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 )
@@ -81,13 +82,15 @@ func callOne(ctx context.Context, address, method string, timeout time.Duration,
 	start := time.Now()
 	err = bhrpc.Invoke(ctx, app, method, result, args...)
 	var failed *bhrpc.Error
-	if errors.As(err, &failed) {
-		if failed.Phase == "resolve" {
-			return 0, errors.New(failed.Message)
-		}
-		return 0, &callError{failed, address}
+	switch {
+	case !errors.As(err, &failed):
+		return time.Since(start), err
+	case failed.Reason == spi.ReasonNoResult: // and the call was made
+		return time.Since(start), nil
+	case failed.Phase == spi.PhaseResolve: // the method's name has no dot
+		return 0, errors.New(failed.Message)
 	}
-	return time.Since(start), err
+	return 0, &callError{failed, address}
 }
 
 // dial returns an App for one address that speaks JSON and logs nothing: what goes

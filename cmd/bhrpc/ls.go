@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/bhrpc/bhrpc"
 	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/spi"
 	"github.com/spf13/cobra"
 )
 
@@ -21,9 +23,8 @@ func lsCommand() *cobra.Command {
 			var list core.Introspection
 			_, err := callOne(cmd.Context(), args[0], core.IntrospectionService+"."+core.IntrospectionMethod, timeout, &list, nil)
 			var failed *callError
-			if errors.As(err, &failed) && failed.Remote && failed.Phase == "dispatch" {
-				failed.Hint = "the provider does not list its services: provider.introspection is off"
-				failed.Phase = "" // so that the hint does not send the reader in a circle
+			if errors.As(err, &failed) && failed.cause.Remote && failed.cause.Phase == spi.PhaseDispatch {
+				return &callError{&bhrpc.Error{Code: failed.cause.Code, Phase: spi.PhaseHandler, Message: "the provider does not list its services", Hint: "its key provider.introspection is off"}, args[0]}
 			}
 			if err != nil {
 				return err

@@ -52,17 +52,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // callError is a call that failed, as opposed to wrong use.
 type callError struct {
-	*bhrpc.Error
+	cause   *bhrpc.Error
 	address string
 }
 
+func (c *callError) Unwrap() error { return c.cause }
+
 // Error puts what happened on the first line and what to do on the second.
-func (e *callError) Error() string {
+func (c *callError) Error() string {
+	e := c.cause
 	what := e.Message
 	if e.Service != "" && !strings.Contains(what, e.Service+".") {
 		what = e.Service + "." + e.Method + ": " + what
 	}
-	text := fmt.Sprintf("error %s %s at %s (phase: %s", e.Code, what, e.address, e.Phase)
+	text := fmt.Sprintf("error %s %s at %s (phase: %s", e.Code, what, c.address, e.Phase)
 	if e.Sent != "" {
 		text += ", sent: " + string(e.Sent)
 	}
@@ -72,7 +75,7 @@ func (e *callError) Error() string {
 		next = append(next, e.Hint)
 	}
 	if e.Remote && e.Phase == "dispatch" {
-		next = append(next, "list all: bhrpc ls "+e.address)
+		next = append(next, "list all: bhrpc ls "+c.address)
 	}
 	for key, value := range e.Details {
 		next = append(next, key+"="+value)

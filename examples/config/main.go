@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"log"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/bhrpc/bhrpc"
@@ -62,12 +61,12 @@ func main() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := os.CopyFS(dir, files); err != nil {
+	if err := errors.Join(os.CopyFS(dir, files), os.Chdir(dir)); err != nil {
 		log.Fatal(err)
 	}
 	for _, file := range []string{"defaults.yaml", "gob-round-robin.yaml", "impatient.yaml"} {
 		fmt.Printf("--- %s\n", file)
-		if err := use(ctx, filepath.Join(dir, file), addresses); err != nil {
+		if err := use(ctx, file, addresses); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -111,12 +110,9 @@ func use(ctx context.Context, file string, addresses []string) error {
 	}
 	defer app.Close()
 
-	var table strings.Builder
-	if err := app.Explain(&table); err != nil {
+	if err := app.Explain(os.Stdout); err != nil {
 		return err
 	}
-	fmt.Print(strings.ReplaceAll(table.String(), filepath.Dir(file)+string(filepath.Separator), ""))
-
 	found := make(map[string]int)
 	for range 100 {
 		item, err := bhrpc.Call[Item](ctx, app, "Shop.Find", "tea")
