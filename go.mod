@@ -5,6 +5,6 @@ go 1.26
 require github.com/sirupsen/logrus v1.10.2
 
 require (
-	go.yaml.in/yaml/v3 v3.0.6 // indirect
+	go.yaml.in/yaml/v3 v3.0.6
 	golang.org/x/sys v0.13.0 // indirect
 )
