@@ -2,23 +2,14 @@ package config
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
 	"go.yaml.in/yaml/v3"
 )
-
-// maxFile bounds a configuration file, in bytes.
-const maxFile = 1 << 20
 
 // code is the source of what [Config.Set] sets.
 var code = source{name: "code"}
@@ -37,7 +28,7 @@ type Config struct {
 // paths are relative to the working directory.
 //
 // The error joins one *[spi.ConfigError] for every fault, those of the file by
-// position; [errors.Is] finds [fs.ErrNotExist] in it if there is no such file.
+// position; [errors.Is] finds [io/fs.ErrNotExist] in it if there is no such file.
 func Load(path string, environ []string) (*Config, error) {
 	c, f := Default(), &faults{}
 	if path != "" {
@@ -65,7 +56,7 @@ func (c *Config) Set(key string, value any) error {
 	f := &faults{}
 	data, err := json.Marshal(value)
 	if err != nil {
-		f.add(code.pos(0, 0), key, fmt.Errorf("%w: %w", spi.ErrInvalid, err), "a %T cannot be a value of the configuration", value)
+		f.add(spi.Pos{Source: code.name}, key, fmt.Errorf("%w: %w", spi.ErrInvalid, err), "a %T cannot be a value of the configuration", value)
 		return f.err()
 	}
 	src := code
@@ -106,62 +97,4 @@ func (c *Config) readFile(path string, f *faults) {
 	if tree := parse(src, data, f); tree != nil {
 		c.lay(src, tree, f)
 	}
-}
-
-var (
-	errDirectory = errors.New("is a directory")
-	errTooLarge  = errors.New("too large")
-)
-
-func readAll(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.IsDir() {
-		return nil, errDirectory
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = errTooLarge
-	}
-	return data, err
-}
-
-// explain says why a file cannot be read and what to do.
-func explain(path string, err error) string {
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		message := "no such file"
-		if other := sibling(path); other != "" {
-			message += "; there is " + other + ": rename it, or give its name"
-		} else if dir, err := os.Getwd(); err == nil && !filepath.IsAbs(path) {
-			message += "; the working directory is " + dir
-		}
-		return message
-	case errors.Is(err, errDirectory):
-		return "it is a directory; give the file in it, such as " + filepath.Join(path, "bhrpc.yaml")
-	case errors.Is(err, errTooLarge):
-		return fmt.Sprintf("more than %v; a configuration is smaller", spi.Size(maxFile))
-	}
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		return failed.Err.Error()
-	}
-	return err.Error()
-}
-
-// sibling returns the file that is called as path but for the other spelling of
-// its extension, "" if there is none.
-func sibling(path string) string {
-	extension := filepath.Ext(path)
-	other, ok := map[string]string{".yaml": ".yml", ".yml": ".yaml"}[extension]
-	if !ok {
-		return ""
-	}
-	other = strings.TrimSuffix(path, extension) + other
-	if _, err := os.Stat(other); err != nil {
-		return ""
-	}
-	return other
 }

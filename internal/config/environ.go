@@ -87,11 +87,11 @@ func sectionOf(name string) string {
 	return ""
 }
 
-// unknownVariable reports a variable that no key has. It stands in for the key of
-// the error, since which key was meant cannot be told from it.
+// unknownVariable reports a variable that no key has. The error names the variable
+// alone: which key was meant cannot be told from it.
 func unknownVariable(name, section string, known []string, f *faults) {
 	if near := spi.Nearest(name, known); near != "" {
-		f.add(spi.Pos{}, name, spi.ErrUnknown, "no key has this variable; did you mean %s?", near)
+		f.add(spi.Pos{}, "", spi.ErrUnknown, "%s: no key has this variable; did you mean %s?", plain(name), near)
 		return
 	}
 	start := variable(section)
@@ -99,5 +99,5 @@ func unknownVariable(name, section string, known []string, f *faults) {
 		start = name + "_" // an object, which is set key by key
 	}
 	others := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return !strings.HasPrefix(k, start) })
-	f.add(spi.Pos{}, name, spi.ErrUnknown, "no key has this variable\n  known: %s", strings.Join(others, ", "))
+	f.add(spi.Pos{}, "", spi.ErrUnknown, "%s: no key has this variable\n  known: %s", plain(name), strings.Join(others, ", "))
 }

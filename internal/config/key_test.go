@@ -183,13 +183,13 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 func TestEntriesRoundTrip(t *testing.T) {
 	c := load(t, `
 provider:
-  serializers: ["3", "true", "~", "a, b", "#", " x", "é", "- a", "a: b", "0o17", "1_000", "{", "tab\there", "two\nlines", "&a", "yes"]
+  serializers: ["3", "true", "~", "a, b", "#", " x", "é", "- a", "a: b", "0o17", "0o7777777777777777777777777", "1_000", "{", "tab\there", "two\nlines", "&a", "yes"]
 consumer:
   addresses: ["[::1]:7070", "127.0.0.1:7070"]
   loadbalancer: {use: weighted-random, with: {weights: {"127.0.0.1:7071": 3}, on: yes, "7": "8", f: 1.50, list: [{a: ~}, true], text: "1.50", lines: "a\nb"}}
 references:
   acme.Greeter: {version: "1.0", timeout: 1h}
-  Zebra: {group: ""}
+  Zebra: {group: "", version: "two\nlines"}
 `)
 	for _, e := range c.Entries() {
 		file := nest(e.Key, e.Value)

@@ -41,7 +41,6 @@ func (s source) at(n *yaml.Node) spi.Pos { return s.pos(n.Line, n.Column) }
 // differ, sequences and scalars, nested maxDepth deep at most; whatever else YAML
 // can say is a fault and left out.
 func parse(src source, data []byte, f *faults) *yaml.Node {
-	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
 		notUTF8(src, data, f)
 		return nil
@@ -93,11 +92,14 @@ func notUTF8(src source, data []byte, f *faults) {
 	f.add(src.pos(line, column), src.key, spi.ErrInvalid, "byte 0x%02x is not UTF-8 text; save the file as UTF-8", data[0])
 }
 
-var syntaxError = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+var (
+	syntaxError = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?`)
+	structural  = regexp.MustCompile(`^did not find expected (<|node content|'-'|key|',')`)
+)
 
-// syntax reports what the parser says. Its line is that of the fault, or the one
-// where the structure begins that it could not read on, or the one before; for the
-// first it gives none.
+// syntax reports what the parser says. Its line is that of the fault or the one where
+// the structure begins that it could not read on; it gives none for the first, and
+// one too few for errors of structure.
 func syntax(src source, data []byte, err error, f *faults) {
 	line := 1
 	message := err.Error()
@@ -105,8 +107,13 @@ func syntax(src source, data []byte, err error, f *faults) {
 		message = message[len(match[0]):]
 		if n, err := strconv.Atoi(match[1]); err == nil {
 			line = n
+			if structural.MatchString(message) {
+				line++
+			}
 		}
 	}
+	last := bytes.Count(bytes.TrimRight(data, "\r\n"), []byte("\n")) + 1
+	line = min(line, last) // the end of the text is on a line of its own
 	where, hint := "", ""
 	if src.lined {
 		where = " here or below"

@@ -8,34 +8,33 @@ import (
 )
 
 // raw turns the configuration of an extension into JSON.
-func (r reader) raw(n *yaml.Node, key string) (spi.Raw, bool) {
-	if isEmpty(n) {
-		return spi.Raw{}, true
-	}
-	if n.Kind != yaml.MappingNode {
+func (r reader) raw(n *yaml.Node, key string) spi.Raw {
+	switch {
+	case isEmpty(n):
+		return spi.Raw{}
+	case n.Kind != yaml.MappingNode:
 		r.wrong(n, key, "keys and values")
-		return spi.Raw{}, false
+		return spi.Raw{}
 	}
 	raw := spi.Raw{At: make(map[string]spi.Pos)}
-	ok := r.appendJSON(&raw, n, key, "")
-	return raw, ok
+	r.appendJSON(&raw, n, key, "")
+	return raw
 }
 
-// appendJSON appends n, which stands at the dotted key path, to raw.
-func (r reader) appendJSON(raw *spi.Raw, n *yaml.Node, key, path string) bool {
-	ok := true
+// appendJSON appends n, which stands at the dotted path below key, to raw.
+func (r reader) appendJSON(raw *spi.Raw, n *yaml.Node, key, path string) {
 	switch n.Kind {
 	case yaml.MappingNode:
 		raw.JSON = append(raw.JSON, '{')
 		for i := 0; i < len(n.Content); i += 2 {
-			name := n.Content[i]
 			if i > 0 {
 				raw.JSON = append(raw.JSON, ',')
 			}
+			name := n.Content[i]
 			raw.JSON = append(append(raw.JSON, quote(name.Value)...), ':')
 			inner := join(path, name.Value)
 			raw.At[inner] = r.src.at(name)
-			ok = r.appendJSON(raw, n.Content[i+1], key, inner) && ok
+			r.appendJSON(raw, n.Content[i+1], key, inner)
 		}
 		raw.JSON = append(raw.JSON, '}')
 	case yaml.SequenceNode:
@@ -46,16 +45,14 @@ func (r reader) appendJSON(raw *spi.Raw, n *yaml.Node, key, path string) bool {
 			}
 			inner := join(path, strconv.Itoa(i))
 			raw.At[inner] = r.src.at(item)
-			ok = r.appendJSON(raw, item, key, inner) && ok
+			r.appendJSON(raw, item, key, inner)
 		}
 		raw.JSON = append(raw.JSON, ']')
 	default:
 		_, text := resolve(n)
 		if text == "" {
 			r.fault(n, join(key, path), "%s is no number that an extension can be told", clip(n.Value))
-			return false
 		}
 		raw.JSON = append(raw.JSON, text...)
 	}
-	return ok
 }

@@ -10,8 +10,8 @@ import (
 )
 
 // reader lays a YAML tree over structs. What keys there are and what they hold is
-// read off the structs, so that a new field is a new key without a change here. A
-// value that is at fault leaves what was there before.
+// read off the structs, so that a new field is a new key without a change here. What
+// it leaves behind where there are faults is not to be used.
 type reader struct {
 	src    source
 	from   map[string]spi.Pos // where each value came from, by full key; added to
@@ -129,53 +129,37 @@ func (r reader) scalar(n *yaml.Node, key string, v reflect.Value) {
 
 // ref reads the name of an extension, or {use: name, with: configuration}.
 func (r reader) ref(n *yaml.Node, key string, ref *spi.Ref) {
-	next := spi.Ref{Key: key, At: r.src.at(n)}
-	ok := true
-	if n.Kind == yaml.MappingNode {
-		ok = r.longRef(n, key, &next)
-	} else {
-		next.Use, ok = r.name(n, key, "a name or {use: name, with: {…}}")
+	*ref = spi.Ref{Key: key, At: r.src.at(n)}
+	r.from[key] = ref.At
+	if n.Kind != yaml.MappingNode {
+		ref.Use = r.name(n, key, "a name or {use: name, with: {…}}")
+		return
 	}
-	if ok {
-		*ref = next
-		r.from[key] = next.At
-	}
-}
-
-// longRef reads the long form and reports whether it is good.
-func (r reader) longRef(n *yaml.Node, key string, ref *spi.Ref) bool {
-	ok, named := true, false
+	named := false
 	for i := 0; i < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
-		good := true
 		switch full := join(key, name.Value); name.Value {
 		case "use":
 			named = true
-			ref.Use, good = r.name(value, full, "a name")
+			ref.Use = r.name(value, full, "a name")
 		case "with":
-			ref.With, good = r.raw(value, full)
+			ref.With = r.raw(value, full)
 		default:
 			r.faults.unknown(r.src.at(name), key, name.Value, []string{"use", "with"})
-			good = false
 		}
-		ok = ok && good
 	}
 	if !named {
 		r.fault(n, key, "names no extension; write {use: name, with: {…}}")
-		return false
 	}
-	return ok
 }
 
-// name reads the name of an extension.
-func (r reader) name(n *yaml.Node, key, want string) (string, bool) {
-	if n.Kind == yaml.ScalarNode {
-		if kind, _ := resolve(n); kind == isText && n.Value != "" {
-			return n.Value, true
-		}
+// name reads the name of an extension, "" if it is at fault.
+func (r reader) name(n *yaml.Node, key, want string) string {
+	if kind, _ := resolve(n); kind != isText || n.Value == "" {
+		r.wrong(n, key, want)
+		return ""
 	}
-	r.wrong(n, key, want)
-	return "", false
+	return n.Value
 }
 
 func (r reader) fault(n *yaml.Node, key, format string, args ...any) {

@@ -35,7 +35,8 @@ var (
 )
 
 // resolve returns what a scalar node is, and its value as JSON; that is "" for a
-// number that JSON cannot say: an infinity, a NaN, or one beyond float64.
+// number that JSON cannot say: an infinity, a NaN, or one beyond float64. A node that
+// is no scalar is null.
 func resolve(n *yaml.Node) (kind, string) {
 	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
 		return isText, quote(n.Value)

@@ -55,14 +55,18 @@ func TestPrecedence(t *testing.T) {
 func TestReferencesAreLaidOverEachOther(t *testing.T) {
 	c := load(t, "references:\n  A: {version: '1', group: blue}\n  B: {group: red}\n",
 		"BHRPC_REFERENCES={A: {version: '2'}, C: {timeout: 1s}}")
-	if err := c.Set("references.acme.D.timeout", 3*time.Second); err != nil {
-		t.Fatal(err)
+	for key, value := range map[string]any{"references.acme.D.timeout": 3 * time.Second, "references.acme.E": map[string]string{"group": "g"}, "references.F": nil} {
+		if err := c.Set(key, value); err != nil {
+			t.Fatal(err)
+		}
 	}
 	want := map[string]core.Reference{
 		"A":      {Version: "2", Group: "blue"},
 		"B":      {Group: "red"},
 		"C":      {Timeout: spi.Duration(time.Second)},
 		"acme.D": {Timeout: spi.Duration(3 * time.Second)},
+		"acme.E": {Group: "g"},
+		"F":      {},
 	}
 	if !reflect.DeepEqual(c.References, want) {
 		t.Errorf("got %v, want %v", c.References, want)
@@ -402,8 +406,9 @@ func TestRefConvertsScalars(t *testing.T) {
 		{"text", "a b", `"a b"`},
 		{"double quotes", `"3"`, `"3"`},
 		{"single quotes", `'true'`, `"true"`},
-		{"literal", "|\n      3\n", `"3\n"`},
-		{"folded", ">-\n      a\n      b\n", `"a b"`},
+		{"literal", "|-\n      3\n", `"3"`},
+		{"folded", ">-\n      3\n", `"3"`},
+		{"folded lines", ">\n      a\n      b\n", `"a b\n"`},
 		{"date", "2001-01-01", `"2001-01-01"`},
 		{"escapes", `"\u00e9\t\x01"`, `"é\t\u0001"`},
 		{"empty mapping", "{}", "{}"},

@@ -105,12 +105,14 @@ func (v validator) word(key, got string, known ...string) {
 }
 
 func (v validator) addresses(key string, addresses []string) {
+	seen := make(map[string]bool, len(addresses))
 	for i, address := range addresses {
 		full := join(key, strconv.Itoa(i))
 		v.address(full, address, connecting)
-		if first := slices.Index(addresses, address); first < i {
+		if seen[address] {
 			v.fault(full, "%q is listed twice; remove one", clip(address))
 		}
+		seen[address] = true
 	}
 }
 

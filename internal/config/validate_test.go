@@ -108,6 +108,7 @@ func TestValidateAfterSet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	c.Consumer.References = c.References // as a program does that makes a Consumer of it
 	want := "bhrpc.yaml:1:22: consumer.registry: excludes consumer.addresses (code); remove one of them, or say registry: none\n" +
 		"consumer.addresses.1 (from code): \"b\" is not host:port; add :7070\n" +
 		"consumer.reconnect.factor (from code): 0.5 is not between 1 and 10\n" +
