@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -54,17 +53,14 @@ func (c *Config) Set(key string, value any) error {
 		value = spi.Duration(d)
 	}
 	f := &faults{}
-	data, err := json.Marshal(value)
+	n, err := fromGo(value)
 	if err != nil {
 		f.add(spi.Pos{Source: code.name}, key, fmt.Errorf("%w: %w", spi.ErrInvalid, err), "a %T cannot be a value of the configuration", value)
 		return f.err()
 	}
-	src := code
-	src.key = key
+	cleaner{code, f}.clean(n, key, 1)
 	next := Config{File: c.File, from: maps.Clone(c.from)}
-	if n := parse(src, data, f); n != nil { // JSON is YAML
-		next.lay(src, wrap(reflect.TypeFor[File](), key, n), f)
-	}
+	next.lay(code, wrap(reflect.TypeFor[File](), key, n), f)
 	if err := f.err(); err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 
@@ -37,24 +36,20 @@ func inYAML(v reflect.Value) string {
 			return "[]"
 		}
 	}
-	data, err := json.Marshal(v.Interface())
-	if err != nil { // only a Ref filled with what is no JSON
-		return err.Error()
+	n, err := fromGo(v.Interface())
+	var text []byte
+	if err == nil {
+		flow(n)
+		text, err = yaml.Marshal(n)
 	}
-	var document yaml.Node
-	if yaml.Unmarshal(data, &document) != nil {
-		return string(data)
-	}
-	flow(document.Content[0])
-	text, err := yaml.Marshal(document.Content[0])
-	if err != nil {
-		return string(data)
+	if err != nil { // a Ref that code filled with what is no JSON
+		return "(" + err.Error() + ")"
 	}
 	return strings.TrimSuffix(string(text), "\n")
 }
 
-// flow makes a tree that was read from JSON look as people write it: on one line,
-// with quotes only where the text would be taken for something else.
+// flow makes a tree from Go look as people write it: on one line, with quotes only
+// where the text would be taken for something else.
 func flow(n *yaml.Node) {
 	if n.Kind != yaml.ScalarNode {
 		n.Style = yaml.FlowStyle

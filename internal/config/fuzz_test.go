@@ -20,6 +20,7 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add([]byte("consumer:\n  loadbalancer:\n    use: x\n    with: {a: [1, {b: ~}], \"\\u00e9\": .5e3}\n"), "{use: x, with: {a: 1}}")
 	f.Add([]byte("provider:\n  serializers: ['a', |\n b, \"\\x7f\"]\nreferences: {a.b: {version: \"\\n\"}}\n"), "[a, b]")
+	f.Add([]byte("provider: {serializers: [\"\\x7f\\u0085\", '7}\n b']}\nconsumer: {proxy: '7}\n b'}\n"), "7}")
 	f.Add([]byte("\ufeff%YAML 1.1\n---\n? log\n: # x\n  level: >-\n   info\n"), "a:1,b:2")
 	path := filepath.Join(f.TempDir(), "fuzz.yaml")
 	f.Fuzz(func(t *testing.T, file []byte, value string) {

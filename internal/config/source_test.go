@@ -223,6 +223,9 @@ func TestSet(t *testing.T) {
 		{name: "list", key: "consumer.addresses", value: []string{}, want: "[]"},
 		{name: "float", key: "consumer.reconnect.factor", value: 1.25, want: "1.25"},
 		{name: "bool", key: "provider.introspection", value: false, want: "false"},
+		{name: "text that YAML would escape", key: "references.S.group", value: "a\u0085\x7f\ufeffb\u2028\x00\n<", want: `"a\N\x7F\uFEFFb\L\0\n<"`},
+		{name: "JSON with surrogates", key: "consumer.proxy", value: spi.Ref{Use: "x", With: spi.Raw{JSON: []byte(`{"a":"\ud83d\ude00\/"}`)}}, want: `{use: x, with: {a: "\U0001F600/"}}`},
+		{name: "key that YAML would merge", key: "consumer.proxy", value: spi.Ref{Use: "x", With: spi.Raw{JSON: []byte(`{"<<":1}`)}}, want: `{use: x, with: {"<<": 1}}`},
 		{name: "text that YAML would take for a number", key: "references.S.version", value: "010", want: `"010"`},
 	}
 	for _, tt := range tests {
@@ -302,6 +305,14 @@ func TestSetRefuses(t *testing.T) {
 		{
 			name: "infinity", key: "consumer.reconnect.factor", value: math.Inf(1),
 			want: "consumer.reconnect.factor (from code): a float64 cannot be a value of the configuration",
+		},
+		{
+			name: "duplicate key", key: "consumer.proxy", value: spi.Ref{Use: "x", With: spi.Raw{JSON: []byte(`{"a":{"b":1,"b":2}}`)}},
+			want: "consumer.proxy.with.a.b (from code): given twice; remove one",
+		},
+		{
+			name: "no JSON", key: "consumer.proxy", value: spi.Ref{Use: "x", With: spi.Raw{JSON: []byte(`{`)}},
+			want: "consumer.proxy (from code): a spi.Ref cannot be a value of the configuration",
 		},
 		{
 			name: "good and bad", key: "consumer", value: map[string]any{"addresses": []string{"a:1"}, "timeout": 1},
