@@ -89,7 +89,7 @@ func notUTF8(src source, data []byte, f *faults) {
 		}
 		data = data[size:]
 	}
-	f.add(src.pos(line, column), src.key, spi.ErrInvalid, "byte 0x%02x is not UTF-8 text; save the file as UTF-8", data[0])
+	f.add(src.pos(line, column), src.key, spi.ErrInvalid, "byte 0x%02x is not UTF-8 text; write UTF-8", data[0])
 }
 
 var (

@@ -307,12 +307,12 @@ var refused = []struct {
 	{
 		name: "no UTF-8",
 		file: "log:\n  # é\n  level: é\xe9\n",
-		want: "bhrpc.yaml:3:11: byte 0xe9 is not UTF-8 text; save the file as UTF-8",
+		want: "bhrpc.yaml:3:11: byte 0xe9 is not UTF-8 text; write UTF-8",
 	},
 	{
 		name: "UTF-16",
 		file: "\xff\xfel\x00o\x00g\x00:\x00",
-		want: "bhrpc.yaml:1:1: byte 0xff is not UTF-8 text; save the file as UTF-8",
+		want: "bhrpc.yaml:1:1: byte 0xff is not UTF-8 text; write UTF-8",
 	},
 	{
 		name: "long value",
