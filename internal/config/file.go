@@ -1,0 +1,67 @@
+package config
+
+import (
+	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// None is what provider.registry and consumer.registry say for no registry.
+const None = "none"
+
+// File is everything that a configuration can say. Start from [Default] or [Load].
+type File struct {
+	Provider   Provider                  `json:"provider" doc:"what serves"`
+	Consumer   Consumer                  `json:"consumer" doc:"what calls"`
+	References map[string]core.Reference `json:"references" doc:"how services are called, by their name"` // may be nil
+	Log        Log                       `json:"log" doc:"what is logged, and how"`
+}
+
+// Provider is the section provider. The fields of core.ProviderConfig that have
+// json tags are its keys too; the others are for the program to fill in.
+type Provider struct {
+	Listen      string   `json:"listen" doc:"host:port to accept connections on; no host: every interface; port 0: any free one"`
+	Advertise   string   `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
+	Serializers []string `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
+	Registry    spi.Ref  `json:"registry" doc:"where the services are announced; none: nowhere"`
+	core.ProviderConfig
+}
+
+// Consumer is the section consumer. The fields of core.ConsumerConfig that have
+// json tags are its keys too; the others are for the program to fill in.
+type Consumer struct {
+	Addresses    []string `json:"addresses" doc:"host:port of each provider; excludes registry"`
+	Serializer   spi.Ref  `json:"serializer" doc:"writes arguments and reads results"`
+	LoadBalancer spi.Ref  `json:"loadbalancer" doc:"chooses the provider of each call"`
+	Proxy        spi.Ref  `json:"proxy" doc:"makes a value of the program callable"`
+	Registry     spi.Ref  `json:"registry" doc:"where providers are looked up; none: nowhere"`
+	core.ConsumerConfig
+}
+
+// Log is the section log.
+type Log struct {
+	Level  string `json:"level" doc:"least level that is logged: debug, info, warn or error"`
+	Format string `json:"format" doc:"text or json"`
+}
+
+// Default returns the configuration that nothing was set in.
+func Default() *Config {
+	return &Config{File: File{
+		Provider: Provider{
+			Listen:         "127.0.0.1:7070",
+			Registry:       spi.Ref{Use: None, Key: "provider.registry"},
+			ProviderConfig: core.DefaultProviderConfig(),
+		},
+		Consumer: Consumer{
+			Serializer:     spi.Ref{Use: "json", Key: "consumer.serializer"},
+			LoadBalancer:   spi.Ref{Use: "p2c", Key: "consumer.loadbalancer"},
+			Proxy:          spi.Ref{Use: "reflect", Key: "consumer.proxy"},
+			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
+			ConsumerConfig: core.DefaultConsumerConfig(),
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}}
+}
+
+// Fields describes the keys of [File] with their types, defaults and meanings, in
+// declaration order, for a reference page or a schema.
+func Fields() ([]spi.Field, error) { return spi.Fields(Default().File) }
