@@ -45,11 +45,21 @@ func (c *Config) check(cat *spi.Catalog) error {
 		_, err := choice.resolve(choice.ref)
 		errs = append(errs, err)
 	}
-	for _, name := range c.c.Provider.Serializers {
-		_, err := cat.Serializers.Resolve(spi.Ref{Use: name, Key: "provider.serializers", At: c.c.Origin("provider.serializers")})
+	for _, ref := range c.serializers() {
+		_, err := cat.Serializers.Resolve(ref)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// serializers are those that provider.serializers names.
+func (c *Config) serializers() []spi.Ref {
+	var refs []spi.Ref
+	for i, name := range c.c.Provider.Serializers {
+		key := fmt.Sprintf("provider.serializers.%d", i)
+		refs = append(refs, spi.Ref{Use: name, Key: key, At: c.c.Origin(key)})
+	}
+	return refs
 }
 
 // Explain writes which extension every key chose, where the key was set, who

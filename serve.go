@@ -97,7 +97,7 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	section := &a.cfg.c.Provider
 	cfg := section.ProviderConfig
 	cfg.Log, cfg.Interceptors, cfg.Advertise = a.log, a.cfg.ServerInterceptors, section.Advertise
-	if cfg.Serializers, err = a.serializers(ctx, section); err != nil {
+	if cfg.Serializers, err = a.serializers(ctx); err != nil {
 		return nil, err
 	}
 	if section.Registry.Use != config.None {
@@ -182,20 +182,20 @@ func describe(services []any) ([]*core.Service, error) {
 }
 
 // serializers opens those that consumers may choose.
-func (a *App) serializers(ctx context.Context, section *config.Provider) (map[string]spi.Serializer, error) {
-	names := section.Serializers
-	if len(names) == 0 {
+func (a *App) serializers(ctx context.Context) (map[string]spi.Serializer, error) {
+	refs := a.cfg.serializers()
+	if len(refs) == 0 {
 		for _, info := range a.cat.Serializers.List() {
-			names = append(names, info.Name)
+			refs = append(refs, spi.Ref{Use: info.Name, Key: "provider.serializers"})
 		}
 	}
 	all := make(map[string]spi.Serializer)
-	for _, name := range names {
-		s, err := open(ctx, a, a.cat.Serializers, spi.Ref{Use: name, Key: "provider.serializers", At: a.cfg.c.Origin("provider.serializers")})
+	for _, ref := range refs {
+		s, err := open(ctx, a, a.cat.Serializers, ref)
 		if err != nil {
 			return nil, err
 		}
-		all[name] = s
+		all[ref.Use] = s
 	}
 	return all, nil
 }
@@ -214,22 +214,37 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 // announce logs what a newcomer wants to know: where, what, and how to try it.
 func (a *App) announce(address string, section *config.Provider, services []*core.Service) {
 	a.log.WithField("addr", address).WithField("services", len(services)).WithField("registry", section.Registry.Use).Info("provider ready")
-	try := ""
 	for _, s := range services {
 		for _, m := range s.Methods {
 			a.log.Infof("  %s.%s", s.Key(), m.Signature)
-			if args, ok := sample(m); ok && try == "" && s.Key() == s.Name {
-				try = fmt.Sprintf("bhrpc call %s %s.%s%s", address, s.Name, m.Name, args)
-			}
 		}
 		for _, skipped := range s.Skipped {
-			a.log.Warnf("  %s is not served", skipped)
+			a.log.Warnf("  not served: %s", skipped)
 		}
 	}
-	if try == "" {
-		try = "bhrpc ls " + address
+	a.log.Infof("try: %s     stop: Ctrl-C (drains up to %v)", firstCommand(address, services), section.DrainTimeout)
+}
+
+// firstCommand is a call for a first try: of a method with arguments, if there is
+// one that can be called without a version or group.
+func firstCommand(address string, services []*core.Service) string {
+	command := "bhrpc ls " + address
+	for _, s := range services {
+		if s.Key() != s.Name {
+			continue
+		}
+		for _, m := range s.Methods {
+			args, ok := sample(m)
+			if !ok {
+				continue
+			}
+			command = fmt.Sprintf("bhrpc call %s %s.%s%s", address, s.Name, m.Name, args)
+			if args != "" {
+				return command
+			}
+		}
 	}
-	a.log.Infof("try: %s     stop: Ctrl-C (drains up to %v)", try, section.DrainTimeout)
+	return command
 }
 
 // sample returns arguments for a first call of m, as a shell takes them.

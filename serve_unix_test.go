@@ -1,0 +1,81 @@
+//go:build unix
+
+package bhrpc_test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"syscall"
+	"testing"
+
+	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// A signal ends Serve as if it came from outside: the test sends one to its own
+// process when the provider listens.
+func TestServeStopsAtASignal(t *testing.T) {
+	t.Setenv("BHRPC_PROVIDER_LISTEN", "127.0.0.1:0")
+	printed, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer printed.Close()
+	defer func(old *os.File) { os.Stderr = old }(os.Stderr)
+	os.Stderr = stderr
+	served := make(chan error)
+	go func() {
+		defer stderr.Close()
+		served <- bhrpc.Serve(Hello{})
+	}()
+	lines := bufio.NewScanner(printed)
+	if !lines.Scan() {
+		t.Fatal("Serve printed nothing")
+	}
+	address := regexp.MustCompile(`addr=(\S+)`).FindStringSubmatch(lines.Text())
+	if address == nil {
+		t.Fatalf("got %q, want an address in it", lines.Text())
+	}
+	app := dial(t, nil, address[1])
+	if got, err := bhrpc.Call[string](t.Context(), app, "Hello.Say", "world"); got != "hello, world" || err != nil {
+		t.Errorf("got %q, %v, want hello, world", got, err)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-served; !errors.Is(err, bhrpc.ErrStopped) {
+		t.Errorf("got %v, want %v", err, bhrpc.ErrStopped)
+	}
+}
+
+// refusing returns an address that refuses connections, and that nobody else gets:
+// a socket is bound to it and does not listen.
+func refusing(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+}
+
+func TestProviderNotStarted(t *testing.T) {
+	address := refusing(t)
+	app := dial(t, nil, address)
+	_, err := bhrpc.Call[string](t.Context(), app, "Hello.Say", "world")
+	want := "UNAVAILABLE Hello.Say at " + address + " (phase: dial, sent: no): connection refused; is the provider started?"
+	if fmt.Sprint(err) != want || !errors.Is(err, spi.ErrConnLost) {
+		t.Errorf("got  %v\nwant %s, and ErrConnLost in it", err, want)
+	}
+}
