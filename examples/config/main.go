@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // Shop is the service that every provider offers.
@@ -126,7 +127,7 @@ func use(ctx context.Context, file string, addresses []string) error {
 	}
 	n, err := bhrpc.Call[int](ctx, app, "Shop.Count")
 	if err != nil {
-		fmt.Println("Count:", err)
+		fmt.Println("Count:", spi.CodeOf(err))
 	} else {
 		fmt.Println("Count:", n)
 	}
