@@ -49,7 +49,7 @@ var errQueueFull = errors.New("write queue is full")
 // lives as long as there is something to wait for.
 type outbox struct {
 	nc      net.Conn
-	raw     *rawConn      // nil: no descriptor, always the goroutine
+	raw     rawWriter     // nil: no descriptor, always the goroutine
 	limit   int           // bytes that may wait to be handed to the kernel
 	timeout time.Duration // a write that does not finish within it fails
 	fail    func(error)   // ends the connection; called by the flusher, without mu
@@ -77,6 +77,12 @@ type outbox struct {
 	head    []byte        // scratch for push
 }
 
+// rawWriter hands over as much of b as is taken at once, possibly nothing, and
+// never blocks. It is a [rawConn], but in tests.
+type rawWriter interface {
+	write(b []byte) (int, error)
+}
+
 // segment is a run of whole frames. from is how much of it was handed over, or is
 // no part of it.
 type segment struct {
@@ -93,7 +99,10 @@ type roomWaiter struct {
 }
 
 func (o *outbox) init(nc net.Conn, raw *rawConn, limit int, timeout time.Duration, fail func(error)) {
-	o.nc, o.raw, o.limit, o.timeout, o.fail = nc, raw, limit, timeout, fail
+	o.nc, o.limit, o.timeout, o.fail = nc, limit, timeout, fail
+	if raw != nil { // or the interface would hold a nil pointer and not be nil
+		o.raw = raw
+	}
 	o.quiet.L = &o.mu
 }
 
@@ -281,8 +290,7 @@ func (o *outbox) answerPing(sequence uint64) {
 // kick flushes what was queued without a flush.
 func (o *outbox) kick() {
 	o.mu.Lock()
-	nothing := o.current.buffer == nil && len(o.control) == 0 && o.pong == 0 && len(o.segments) == 0
-	if o.flushing || o.err != nil || nothing {
+	if o.flushing || o.idle() {
 		o.mu.Unlock()
 		return
 	}
@@ -291,20 +299,18 @@ func (o *outbox) kick() {
 	o.flush()
 }
 
+// idle reports that there is nothing to write, or no sense in it. mu is held.
+func (o *outbox) idle() bool {
+	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && o.pong == 0 && len(o.segments) == 0
+}
+
 // flush writes until nothing is left, the kernel takes no more, or others were
 // served long enough; then flushWaiting takes over. The caller has set flushing
 // and does not hold mu.
 func (o *outbox) flush() {
 	o.mu.Lock()
-	for round := 0; ; round++ {
+	for round := 0; o.raw != nil && round < flushRounds && !o.idle(); round++ {
 		bytes := o.next()
-		if bytes == nil {
-			o.rest(nil)
-			return
-		}
-		if o.raw == nil || round == flushRounds {
-			break
-		}
 		o.mu.Unlock()
 		n, err := o.raw.write(bytes)
 		o.mu.Lock()
@@ -317,6 +323,10 @@ func (o *outbox) flush() {
 			break
 		}
 	}
+	if o.idle() {
+		o.rest(nil)
+		return
+	}
 	o.flushers.Go(o.flushWaiting)
 	o.mu.Unlock()
 }
@@ -324,8 +334,8 @@ func (o *outbox) flush() {
 // flushWaiting is flush in a goroutine of its own, which waits for the kernel.
 func (o *outbox) flushWaiting() {
 	o.mu.Lock()
-	for bytes := o.next(); bytes != nil; bytes = o.next() {
-		timeout := o.timeout // for this write alone, so a slow but steady peer is not cut
+	for !o.idle() {
+		bytes, timeout := o.next(), o.timeout // for this write alone, so a slow but steady peer is not cut
 		o.mu.Unlock()
 		_ = o.nc.SetWriteDeadline(time.Now().Add(timeout))
 		n, err := o.nc.Write(bytes)
@@ -343,29 +353,23 @@ func (o *outbox) flushWaiting() {
 }
 
 // next returns the bytes to write now: what is left of the current segment, or the
-// control frames, or the next segment. It returns nil if there is nothing, or no
-// sense in writing it. mu is held.
+// control frames, or the next segment. The outbox is not idle, and wrote follows.
+// mu is held.
 func (o *outbox) next() []byte {
-	if o.err != nil {
-		return nil
-	}
-	if o.current.buffer == nil {
-		switch {
-		case len(o.control) > 0 || o.pong != 0:
-			b := newBuffer(len(o.control) + wire.HeaderSize)
-			if o.pong != 0 {
-				b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
-			}
-			b.b = append(b.b, o.control...)
-			o.control, o.pong = o.control[:0], 0
-			o.current, o.currentData = segment{b, 0}, false
-		case len(o.segments) > 0:
-			o.current, o.currentData = o.segments[0], true
-			o.segments = slices.Delete(o.segments, 0, 1)
-			o.open = o.open && len(o.segments) > 0
-		default:
-			return nil
+	switch {
+	case o.current.buffer != nil:
+	case len(o.control) > 0 || o.pong != 0:
+		b := newBuffer(len(o.control) + wire.HeaderSize)
+		if o.pong != 0 {
+			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 		}
+		b.b = append(b.b, o.control...)
+		o.control, o.pong = o.control[:0], 0
+		o.current, o.currentData = segment{b, 0}, false
+	default:
+		o.current, o.currentData = o.segments[0], true
+		o.segments = slices.Delete(o.segments, 0, 1)
+		o.open = o.open && len(o.segments) > 0
 	}
 	rest := o.current.b[o.current.from:]
 	rest = rest[:min(len(rest), quantum)]

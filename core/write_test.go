@@ -1,0 +1,65 @@
+package core
+
+import (
+	"math"
+	"testing"
+	"testing/synctest"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// forms runs a test with both forms of an outbox, in a bubble and with a ledger.
+func forms(t *testing.T, limit, room int, test func(t *testing.T, m *mailbox)) {
+	for _, form := range []struct {
+		name string
+		raw  bool
+	}{{"raw", true}, {"plain", false}} {
+		t.Run(form.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := openLedger(t)
+				defer l.settle()
+				m := newMailbox(t, newKernel(room), form.raw, limit)
+				defer m.end(errClosed)
+				test(t, m)
+			})
+		})
+	}
+}
+
+var now = outgoing{wait: true, flush: true}
+
+func TestOutboxCountsWhatTheKernelTook(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		first := m.post(10, 1000, now)
+		second := m.post(10, 1000, now)
+		m.check()
+		m.grow(first.size() + 1)
+		m.check()
+		if got := m.sent(second.position); got != spi.SentMaybe {
+			t.Errorf("second, of which one byte was taken: got sent %q, want maybe", got)
+		}
+		m.grow(math.MaxInt32)
+		m.check()
+	})
+}
+
+func TestOutboxControlBeforeData(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 2*copyLimit, now) // under way
+		m.post(0, 100, now)
+		m.say(wire.Ping, 3)
+		m.ping(4)
+		m.ping(7)
+		m.grow(math.MaxInt32)
+		m.check()
+		var got []wire.Type
+		for _, f := range m.read(m.kernel.state()).frames {
+			got = append(got, f.Type)
+		}
+		want := []wire.Type{wire.Request, wire.Pong, wire.Ping, wire.Request}
+		if len(got) != len(want) || got[1] != want[1] || got[2] != want[2] {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
