@@ -249,10 +249,11 @@ func (o *outbox) push(f *outgoing) (int, error) {
 		from := headroom - len(head)
 		copy(f.payload.b[from:], head)
 		o.segments, o.open = append(o.segments, segment{f.payload, from}), false
-	default: // long names: the head does not fit in front
-		s := o.room(len(head))
-		s.b = append(s.b, head...)
-		o.segments, o.open = append(o.segments, segment{f.payload, headroom}), false
+	default: // long names do not fit in front; a method's first call only
+		whole := newBuffer(size)
+		whole.b = append(append(whole.b, head...), payload...)
+		f.payload.release()
+		o.segments, o.open = append(o.segments, segment{whole, 0}), false
 	}
 	return size, nil
 }

@@ -44,6 +44,23 @@ func TestOutboxCountsWhatTheKernelTook(t *testing.T) {
 	})
 }
 
+// A PONG waits until a frame is whole, even where a frame begins with names that do
+// not fit in front of its payload.
+func TestOutboxNeverTearsAFrame(t *testing.T) {
+	forms(t, 1<<20, 100, func(t *testing.T, m *mailbox) {
+		m.post(200, 2*copyLimit, now)
+		m.ping(1)
+		m.grow(124)
+		m.check()
+		m.grow(math.MaxInt32)
+		m.flushAll()
+		m.check()
+		if n := len(m.read(m.kernel.state()).frames); n != 2 {
+			t.Errorf("got %d frames, want 2", n)
+		}
+	})
+}
+
 func TestOutboxControlBeforeData(t *testing.T) {
 	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
 		m.post(0, 2*copyLimit, now) // under way
