@@ -89,7 +89,7 @@ func (c *providerConn) handle(f frame) error {
 		over := len(c.requests) == 0
 		c.mu.Unlock()
 		if over {
-			c.goodbye()
+			c.out.finish(errGoAway)
 		}
 	case wire.Response, wire.Error:
 		f.owned.release()
@@ -198,14 +198,8 @@ func (c *providerConn) answered(r *request) {
 	c.mu.Unlock()
 	r.free()
 	if over {
-		c.goodbye()
+		c.out.finish(errGoAway)
 	}
-}
-
-// goodbye ends a connection that has nothing left to do.
-func (c *providerConn) goodbye() {
-	c.out.farewell()
-	c.close(errGoAway)
 }
 
 // leave asks the consumer for no more requests.

@@ -56,6 +56,7 @@ type outbox struct {
 
 	mu       sync.Mutex
 	err      error // set: nothing is accepted or written any more
+	last     error // set: what ends the connection once nothing waits
 	flushing bool  // somebody is in flush or flushWaiting
 	quiet    sync.Cond
 	flushers sync.WaitGroup // Add happens with mu held and flushing set
@@ -336,9 +337,9 @@ func (o *outbox) flush() {
 func (o *outbox) flushWaiting() {
 	o.mu.Lock()
 	for !o.idle() {
-		bytes, timeout := o.next(), o.timeout // for this write alone, so a slow but steady peer is not cut
+		bytes := o.next()
+		_ = o.nc.SetWriteDeadline(time.Now().Add(o.timeout)) // for this write alone: who takes a quantum in that time is slow, but not dead
 		o.mu.Unlock()
-		_ = o.nc.SetWriteDeadline(time.Now().Add(timeout))
 		n, err := o.nc.Write(bytes)
 		o.mu.Lock()
 		o.wrote(n)
@@ -399,6 +400,9 @@ func (o *outbox) rest(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errWriteStalled
 	}
+	if err == nil && o.err == nil {
+		err = o.last
+	}
 	if o.err == nil {
 		o.err = err // a torn frame must not be followed by another one
 	}
@@ -445,15 +449,28 @@ func (o *outbox) cancel(id, position uint64) spi.Sent {
 	return sent
 }
 
+// finish ends the connection with cause when everything that waits is written. It
+// does not wait for that.
+func (o *outbox) finish(cause error) {
+	o.mu.Lock()
+	o.last = cause
+	over := !o.flushing && o.idle()
+	o.mu.Unlock()
+	if over {
+		o.fail(cause)
+		return
+	}
+	o.kick()
+}
+
 // farewell flushes what waits and returns when it is written, or the connection
 // has failed, or the time for last words is over.
 func (o *outbox) farewell() {
-	o.mu.Lock()
-	o.timeout = min(o.timeout, farewellTimeout)
-	o.mu.Unlock()
 	o.kick()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.timeout = min(o.timeout, farewellTimeout)
+	_ = o.nc.SetWriteDeadline(time.Now().Add(o.timeout)) // of a write that waits already
 	for o.flushing {
 		o.quiet.Wait()
 	}

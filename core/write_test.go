@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
 	"github.com/bhrpc/bhrpc/spi"
@@ -77,6 +78,70 @@ func TestOutboxControlBeforeData(t *testing.T) {
 		want := []wire.Type{wire.Request, wire.Pong, wire.Ping, wire.Request}
 		if len(got) != len(want) || got[1] != want[1] || got[2] != want[2] {
 			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}
+
+// finish leaves the last answer as much time as any other.
+func TestOutboxFinish(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 900_000, now)
+		m.finish(errGoAway)
+		for range 5 {
+			if len(m.broken) != 0 {
+				t.Fatalf("got %v with %d bytes still to write", m.broken, m.queued)
+			}
+			time.Sleep(mailboxTimeout / 2)
+			m.grow(200_000)
+			m.check()
+		}
+		if len(m.broken) != 1 || m.broken[0] != errGoAway {
+			t.Errorf("got %v when everything was written, want %v", m.broken, errGoAway)
+		}
+	})
+}
+
+func TestOutboxFinishWithNothingLeft(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.finish(errGoAway)
+		if len(m.broken) != 1 || m.broken[0] != errGoAway {
+			t.Errorf("got %v, want %v", m.broken, errGoAway)
+		}
+	})
+}
+
+// farewell bounds a write that has been waiting for long, too.
+func TestOutboxFarewell(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 1000, now)
+		m.say(wire.GoAway, 10)
+		start := time.Now()
+		m.farewell()
+		if took := time.Since(start); took != farewellTimeout {
+			t.Errorf("got %v, want %v", took, farewellTimeout)
+		}
+		synctest.Wait()
+		if len(m.broken) != 1 || m.broken[0] != errWriteStalled {
+			t.Errorf("got %v, want %v", m.broken, errWriteStalled)
+		}
+	})
+}
+
+func TestOutboxWriteTimeout(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 1000, now)
+		time.Sleep(mailboxTimeout - 1)
+		m.check()
+		if len(m.broken) != 0 {
+			t.Fatalf("got %v before the timeout", m.broken)
+		}
+		time.Sleep(1)
+		synctest.Wait()
+		if len(m.broken) != 1 || m.broken[0] != errWriteStalled {
+			t.Errorf("got %v, want %v", m.broken, errWriteStalled)
+		}
+		if l := m.post(0, 10, now); l.err != errWriteStalled {
+			t.Errorf("send after that: got %v, want %v", l.err, errWriteStalled)
 		}
 	})
 }
