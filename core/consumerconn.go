@@ -99,12 +99,11 @@ func (c *consumerConn) stop() {
 		return
 	}
 	c.stopped = true
+	c.out.append(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown})
 	close(c.draining)
 	c.out.mu.Unlock()
 	c.endpoint.forget(c)
-	payload := newBuffer(headroom)
-	payload.b = payload.b[:headroom]
-	_ = c.out.send(context.Background(), &outgoing{Header: wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, payload: payload, flush: true})
+	c.out.kick()
 	c.finish(0)
 }
 

@@ -414,6 +414,15 @@ func (o *outbox) rest(err error) {
 	}
 }
 
+// append queues a frame without payload behind all data, whether there is room or
+// not. mu is held.
+func (o *outbox) append(h wire.Header) {
+	s := o.room(wire.HeaderSize)
+	s.b = wire.AppendHeader(s.b, h)
+	o.accepted += wire.HeaderSize
+	o.queued += wire.HeaderSize
+}
+
 // sent says whether the kernel may have taken bytes of the frame at position.
 func (o *outbox) sent(position uint64) spi.Sent {
 	o.mu.Lock()
@@ -438,11 +447,8 @@ func (o *outbox) cancel(id, position uint64) spi.Sent {
 	case position < o.reach: // written, or being written: control goes after it
 		sent = spi.SentMaybe
 		o.control = wire.AppendHeader(o.control, header)
-	default: // still waiting among the data: behind it
-		s := o.room(wire.HeaderSize)
-		s.b = wire.AppendHeader(s.b, header)
-		o.accepted += wire.HeaderSize
-		o.queued += wire.HeaderSize
+	default: // still waiting among the data
+		o.append(header)
 	}
 	o.mu.Unlock()
 	o.kick()
