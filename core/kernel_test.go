@@ -25,6 +25,7 @@ type kernel struct {
 	room     int    // bytes it will take
 	err      error  // what the next write fails with, once there is no room
 	closed   bool
+	tries    int // writes that do not block
 	deadline time.Time
 	change   chan struct{} // closed and replaced when one of the above changes
 }
@@ -37,6 +38,7 @@ type rawKernel struct{ *kernel }
 func (k rawKernel) write(b []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.tries++
 	n := k.take(b)
 	if n == 0 && k.closed {
 		return 0, net.ErrClosed
@@ -125,7 +127,7 @@ func (k *kernel) SetWriteDeadline(t time.Time) error {
 // handed is what a kernel was given at one moment.
 type handed struct {
 	took, pending int    // bytes that writes have returned, and bytes that one is about
-	bytes         []byte // both, and what completes a header
+	bytes         []byte // both, and what completes a header; valid until the next write
 	open          bool   // there is room for more
 }
 
@@ -133,10 +135,12 @@ func (k *kernel) state() handed {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	h := handed{took: len(k.took) - k.during, pending: k.during + len(k.pending), open: k.room > 0 && !k.closed}
-	h.bytes = append(slices.Clone(k.took), k.pending...)
-	if len(k.pending) == 0 {
-		h.bytes = append(h.bytes, k.rest...)
+	next := k.pending
+	if len(next) == 0 {
+		next = k.rest
 	}
+	h.bytes = append(k.took, next...)
+	k.took = h.bytes[:len(k.took)] // keep the memory
 	return h
 }
 

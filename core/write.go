@@ -62,7 +62,8 @@ type outbox struct {
 	flushers sync.WaitGroup // Add happens with mu held and flushing set
 
 	control []byte // whole control frames that wait; they go before data
-	pong    uint64 // PING to answer; 0: none. A later PONG answers for earlier ones
+	pinged  bool   // a PONG is owed
+	pong    uint64 // for this PING; it answers for earlier ones
 
 	segments []segment // data that waits; the first is next
 	open     bool      // the last segment may take more small frames
@@ -286,7 +287,7 @@ func (o *outbox) sendControl(h wire.Header, body []byte) {
 func (o *outbox) answerPing(sequence uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pong = max(o.pong, sequence)
+	o.pinged, o.pong = true, max(o.pong, sequence)
 }
 
 // kick flushes what was queued without a flush.
@@ -303,7 +304,7 @@ func (o *outbox) kick() {
 
 // idle reports that there is nothing to write, or no sense in it. mu is held.
 func (o *outbox) idle() bool {
-	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && o.pong == 0 && len(o.segments) == 0
+	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && len(o.segments) == 0
 }
 
 // flush writes until nothing is left, the kernel takes no more, or others were
@@ -360,13 +361,13 @@ func (o *outbox) flushWaiting() {
 func (o *outbox) next() []byte {
 	switch {
 	case o.current.buffer != nil:
-	case len(o.control) > 0 || o.pong != 0:
+	case len(o.control) > 0 || o.pinged:
 		b := newBuffer(len(o.control) + wire.HeaderSize)
-		if o.pong != 0 {
+		if o.pinged {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 		}
 		b.b = append(b.b, o.control...)
-		o.control, o.pong = o.control[:0], 0
+		o.control, o.pinged, o.pong = o.control[:0], false, 0
 		o.current, o.currentData = segment{b, 0}, false
 	default:
 		o.current, o.currentData = o.segments[0], true

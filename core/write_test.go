@@ -145,3 +145,69 @@ func TestOutboxWriteTimeout(t *testing.T) {
 		}
 	})
 }
+
+// What overtakes data waits for one segment of small frames at most.
+func TestOutboxSegmentsAreBounded(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 10, now) // under way
+		for range 2 * segmentSize / 1000 {
+			m.post(0, 1000, now)
+		}
+		m.grow(wire.HeaderSize + 10 + 1) // and the next segment is begun
+		m.ping(1)
+		m.grow(math.MaxInt32)
+		m.flushAll()
+		m.check()
+		data := 0
+		for _, f := range m.read(m.kernel.state()).frames {
+			if f.Type == wire.Pong {
+				break
+			}
+			data += wire.HeaderSize + int(f.Body)
+		}
+		if most := wire.HeaderSize + 10 + segmentSize; data > most {
+			t.Errorf("got %d bytes of data before the PONG, want at most %d", data, most)
+		}
+	})
+}
+
+// Where the kernel takes nothing, one attempt is enough to know.
+func TestOutboxAsksTheKernelOnce(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 10, now)
+		m.post(0, 10, now)
+		if got := m.kernel.tries; got > 1 {
+			t.Errorf("got %d writes that do not block, want at most 1", got)
+		}
+	})
+}
+
+func TestOutboxAnswersPings(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		pings []uint64
+		want  uint64
+	}{
+		{"zero", []uint64{0}, 0},
+		{"the last answers for all", []uint64{5, 6, 7}, 7},
+		{"in no order", []uint64{5, 7, 6}, 7},
+		{"zero after others", []uint64{3, 0}, 3},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			forms(t, 1<<20, math.MaxInt32, func(t *testing.T, m *mailbox) {
+				for _, sequence := range test.pings {
+					m.answerPing(sequence)
+				}
+				m.flushAll()
+				b := m.kernel.state().bytes
+				if len(b) != wire.HeaderSize {
+					t.Fatalf("got %d bytes, want one PONG", len(b))
+				}
+				if h, err := wire.ParseHeader(b); err != nil || h.Type != wire.Pong || h.ID != test.want {
+					t.Errorf("got %v %d, %v, want PONG %d", h.Type, h.ID, err, test.want)
+				}
+				m.asked = math.MaxInt64
+			})
+		})
+	}
+}
