@@ -143,8 +143,8 @@ func (o *outbox) send(ctx context.Context, f *outgoing) error {
 		size, err = o.push(f)
 		o.queued += size - promised
 	}
+	o.grant() // what was promised and is not needed
 	if err != nil {
-		o.grant()
 		o.mu.Unlock()
 		f.payload.release()
 		return err
