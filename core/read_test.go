@@ -204,6 +204,7 @@ func TestFrameReaderLimits(t *testing.T) {
 		{"one byte of metadata too many", 2001, 0, errTooLarge},
 		{"4 GiB", 0, 1<<32 - 1, errTooLarge},
 		{"4 GiB of metadata", 1<<32 - 1, 0, errTooLarge},
+		{"a sum of a little over 32 bits", 2000, 1<<32 - 1000, errTooLarge},
 		{"more than 32 bits", 1<<32 - 1, 1<<32 - 1, errTooLarge},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -221,6 +222,19 @@ func TestFrameReaderLimits(t *testing.T) {
 				t.Errorf("got a buffer of %d bytes, want none beyond %d", largest, readBuffer)
 			}
 		})
+	}
+}
+
+// The second frame ends where the buffer does, or nearly.
+func TestFrameReaderEndOfBuffer(t *testing.T) {
+	for _, first := range []int{0, 1, 1000, readBuffer / 2} {
+		for end := readBuffer - 2; end <= readBuffer+2; end++ {
+			b := appendFrame(nil, 1, 0, first)
+			b = appendFrame(b, 2, 0, end-wire.HeaderSize-len(b))
+			b = appendFrame(b, 3, 0, 9)
+			compare(t, b, every(b, readBuffer), DefaultLimits(), io.EOF)
+			compare(t, b, every(b, readBuffer-1), DefaultLimits(), io.EOF)
+		}
 	}
 }
 
