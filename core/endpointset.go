@@ -160,7 +160,7 @@ func (c *Consumer) stateChanged(e *endpoint) {
 		if old == nil {
 			continue // its first update is under way and will look
 		}
-		if i := old.index(e.address); i >= 0 && old.endpoints[i] == e && s.place(i, e.currentState()) {
+		if i := old.index(e.address); i >= 0 && s.place(i, e.currentState()) {
 			s.publish(old.listing)
 		}
 	}
