@@ -189,6 +189,11 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 	return nil // a connection that ended needs no answer
 }
 
+// takes reports whether an answer is within what the consumer takes.
+func (c *providerConn) takes(f *outgoing) bool {
+	return uint64(len(f.payload.b)-headroom) <= c.maxMessage && uint64(f.metadata) <= c.maxMetadata
+}
+
 // answered removes a request, and closes a connection after its last answer when
 // no more requests come.
 func (c *providerConn) answered(r *request) {
