@@ -215,7 +215,8 @@ func (c *providerConn) leave() {
 
 func (c *providerConn) closing(error) {}
 
-// closed cancels the handlers of this consumer.
+// closed cancels the handlers of this consumer. What its last read brought goes to
+// the workers all the same: they count it as over, and run nothing.
 func (c *providerConn) closed(cause error) {
 	c.mu.Lock()
 	left := slices.Collect(maps.Values(c.requests))
@@ -223,6 +224,7 @@ func (c *providerConn) closed(cause error) {
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
 	}
+	c.idle()
 	c.provider.gone(c, cause)
 }
 
