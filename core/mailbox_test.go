@@ -17,7 +17,7 @@ type mailbox struct {
 	outbox
 	t      testing.TB
 	kernel *kernel
-	posted []*letter       // in the order of sending
+	posted []*letter       // in the order of sending; done and err of each are guarded by mu
 	listed []*letter       // those accepted, in the order of the stream
 	behind map[uint64]bool // requests whose CANCEL waits its turn among the data
 	broken []error         // what fail was told
@@ -47,11 +47,22 @@ const mailboxTimeout = 10 * time.Second
 
 func newMailbox(t testing.TB, k *kernel, raw bool, limit int) *mailbox {
 	m := &mailbox{t: t, kernel: k, behind: make(map[uint64]bool)}
-	m.init(k, nil, limit, mailboxTimeout, func(err error) { m.broken = append(m.broken, err) })
+	m.init(k, nil, limit, mailboxTimeout, func(err error) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.broken = append(m.broken, err)
+	})
 	if raw {
 		m.raw = rawKernel{k}
 	}
 	return m
+}
+
+// failures are what fail was told so far.
+func (m *mailbox) failures() []error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.broken
 }
 
 // letterByte is the content of a letter: of its body, and with a negative serial of
@@ -91,8 +102,10 @@ func (m *mailbox) postLetter(l *letter, f outgoing) *letter {
 		f.payload.b[headroom+i] = letterByte(l.serial, i)
 	}
 	go func() {
-		l.err = m.send(l.ctx, &f)
-		l.done = true
+		err := m.send(l.ctx, &f)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		l.err, l.done = err, true
 	}()
 	synctest.Wait()
 	if l.id != 0 {
@@ -233,6 +246,8 @@ func (m *mailbox) check() {
 	if m.accepted != uint64(accepted) || m.reach != uint64(s.reach) || m.queued != accepted-s.data {
 		m.t.Fatalf("got accepted %d, reach %d, queued %d; want %d, %d, %d", m.accepted, m.reach, m.queued, accepted, s.reach, accepted-s.data)
 	}
+	m.mu.Lock() // also orders what was read here before what happens next
+	defer m.mu.Unlock()
 	m.checkWaiting()
 	if h.open && !m.lazy && m.err == nil && (m.queued > 0 || len(m.control) > 0 || m.pinged || m.flushing) {
 		m.t.Fatalf("got %d bytes of data, %d of control, pong %v, flushing %v, though the kernel takes more; want nothing left", m.queued, len(m.control), m.pinged, m.flushing)
@@ -264,7 +279,8 @@ func (m *mailbox) checkOrder(s stream) {
 	}
 }
 
-// checkWaiting: those who wait are in order, and the first has reason to.
+// checkWaiting: those who wait are in order, and the first has reason to. mu is
+// held.
 func (m *mailbox) checkWaiting() {
 	m.t.Helper()
 	waiting := 0

@@ -88,15 +88,15 @@ func TestOutboxFinish(t *testing.T) {
 		m.post(0, 900_000, now)
 		m.finish(errGoAway)
 		for range 5 {
-			if len(m.broken) != 0 {
-				t.Fatalf("got %v with %d bytes still to write", m.broken, m.queued)
+			if got := m.failures(); len(got) != 0 {
+				t.Fatalf("got %v with %d bytes still to write", got, m.queued)
 			}
 			time.Sleep(mailboxTimeout / 2)
 			m.grow(200_000)
 			m.check()
 		}
-		if len(m.broken) != 1 || m.broken[0] != errGoAway {
-			t.Errorf("got %v when everything was written, want %v", m.broken, errGoAway)
+		if got := m.failures(); len(got) != 1 || got[0] != errGoAway {
+			t.Errorf("got %v when everything was written, want %v", got, errGoAway)
 		}
 	})
 }
@@ -104,8 +104,8 @@ func TestOutboxFinish(t *testing.T) {
 func TestOutboxFinishWithNothingLeft(t *testing.T) {
 	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
 		m.finish(errGoAway)
-		if len(m.broken) != 1 || m.broken[0] != errGoAway {
-			t.Errorf("got %v, want %v", m.broken, errGoAway)
+		if got := m.failures(); len(got) != 1 || got[0] != errGoAway {
+			t.Errorf("got %v, want %v", got, errGoAway)
 		}
 	})
 }
@@ -121,8 +121,8 @@ func TestOutboxFarewell(t *testing.T) {
 			t.Errorf("got %v, want %v", took, farewellTimeout)
 		}
 		synctest.Wait()
-		if len(m.broken) != 1 || m.broken[0] != errWriteStalled {
-			t.Errorf("got %v, want %v", m.broken, errWriteStalled)
+		if got := m.failures(); len(got) != 1 || got[0] != errWriteStalled {
+			t.Errorf("got %v, want %v", got, errWriteStalled)
 		}
 	})
 }
@@ -132,13 +132,13 @@ func TestOutboxWriteTimeout(t *testing.T) {
 		m.post(0, 1000, now)
 		time.Sleep(mailboxTimeout - 1)
 		m.check()
-		if len(m.broken) != 0 {
-			t.Fatalf("got %v before the timeout", m.broken)
+		if got := m.failures(); len(got) != 0 {
+			t.Fatalf("got %v before the timeout", got)
 		}
 		time.Sleep(1)
 		synctest.Wait()
-		if len(m.broken) != 1 || m.broken[0] != errWriteStalled {
-			t.Errorf("got %v, want %v", m.broken, errWriteStalled)
+		if got := m.failures(); len(got) != 1 || got[0] != errWriteStalled {
+			t.Errorf("got %v, want %v", got, errWriteStalled)
 		}
 		if l := m.post(0, 10, now); l.err != errWriteStalled {
 			t.Errorf("send after that: got %v, want %v", l.err, errWriteStalled)
