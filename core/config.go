@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -114,8 +116,8 @@ func (c ConsumerConfig) Validate() error {
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 	}
-	for name, ref := range c.References {
-		if err := between("timeout", ref.Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(c.References)) {
+		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
 			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
 		}
 	}
@@ -163,10 +165,10 @@ func (c ProviderConfig) Validate() error {
 
 // between reports a value outside [low, high], naming its key.
 func between[T int | float64 | spi.Duration | spi.Size](key string, v, low, high T) error {
-	if v < low || v > high {
-		return &RangeError{Key: key, Message: fmt.Sprintf("%v is not between %v and %v", v, low, high)}
+	if v >= low && v <= high { // what is not a number is neither
+		return nil
 	}
-	return nil
+	return &RangeError{Key: key, Message: fmt.Sprintf("%v is not between %v and %v", v, low, high)}
 }
 
 // RangeError is a configuration value outside its range.
