@@ -180,7 +180,7 @@ func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, e
 		head = wire.AppendMethod(head, number)
 	} else {
 		number = uint64(len(c.numbers)) + 1
-		if number > c.peer.MaxMethods {
+		if number > min(c.peer.MaxMethods, c.hello.MaxMethods) {
 			number = 0
 		} else {
 			c.numbers[s.target] = number
