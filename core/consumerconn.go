@@ -173,6 +173,11 @@ func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, e
 	if c.stopped {
 		return nil, errGoAway
 	}
+	if f.waited {
+		if s.left = time.Until(s.deadline); s.left <= 0 {
+			return nil, context.DeadlineExceeded
+		}
+	}
 	c.sequence++
 	s.id = c.sequence<<slotBits | uint64(s.waiter.slot)
 	f.ID = s.id

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // newQuietConn returns an open consumerConn whose provider never says anything and
@@ -74,6 +76,58 @@ func TestConsumerSaysGoAwayBehindAFullQueue(t *testing.T) {
 			t.Errorf("got %v, want two requests and a GOAWAY", got)
 		}
 	})
+}
+
+// The time that a call waits for room is part of its time, on both sides.
+func TestConsumerCallThatWaitedForRoom(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		waits  time.Duration
+		told   time.Duration // what the provider hears; 0: nothing
+		phase  spi.Phase
+		sent   spi.Sent
+		cancel bool // a CANCEL follows
+	}{
+		{"for a while", 3 * time.Second, 2 * time.Second, spi.PhaseWait, spi.SentMaybe, true},
+		{"to the end of its time", 5 * time.Second, 0, spi.PhaseQueue, spi.SentNo, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := openLedger(t)
+				defer l.settle()
+				k := newKernel(0)
+				c := newQuietConn(k, 1000)
+				defer c.end()
+				defer k.Close()
+				go c.roundTrip(context.Background(), quietCall("First", 900, time.Hour)) // fills the queue
+				synctest.Wait()
+				start := time.Now()
+				done := make(chan error)
+				go func() { done <- c.roundTrip(context.Background(), quietCall("Say", 500, 5*time.Second)) }()
+				time.Sleep(test.waits)
+				k.grow(math.MaxInt32)
+				err := <-done
+				var e *spi.Error
+				if !errors.As(err, &e) || e.Code != spi.DeadlineExceeded || e.Phase != test.phase || e.Sent != test.sent {
+					t.Errorf("got %v, want %v in phase %s, sent %s", err, spi.DeadlineExceeded, test.phase, test.sent)
+				}
+				if took := time.Since(start); took != 5*time.Second {
+					t.Errorf("got the end after %v, want 5s", took)
+				}
+				synctest.Wait()
+				frames := heard(t, k)
+				if want := map[bool]int{true: 3, false: 1}[test.cancel]; len(frames) != want {
+					t.Fatalf("got %d frames, want %d", len(frames), want)
+				}
+				if test.cancel {
+					meta, err := wire.ParseRequestMeta(frames[1].payload[:frames[1].Metadata])
+					if got := time.Duration(meta.Timeout) * time.Microsecond; err != nil || got != test.told {
+						t.Errorf("the provider was told of %v, %v; want %v", got, err, test.told)
+					}
+				}
+			})
+		})
+	}
 }
 
 // A connection numbers no more methods than either side allows: a Consumer that

@@ -120,6 +120,7 @@ type outgoing struct {
 
 	wait     bool      // wait for room under the context; otherwise errQueueFull
 	deadline time.Time // of waiting for room, beside the context's; zero: none
+	waited   bool      // set by send: it did wait
 	flush    bool      // flush now; otherwise with the next flush or kick
 	yield    bool      // let others append first
 }
@@ -176,6 +177,7 @@ func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
 	if !f.wait {
 		return errQueueFull
 	}
+	f.waited = true
 	w := &roomWaiter{need: size, done: make(chan struct{}, 1)}
 	o.waiting = append(o.waiting, w)
 	o.mu.Unlock()
