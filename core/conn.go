@@ -61,8 +61,9 @@ type side interface {
 	// idle is called when all that one read brought was handled.
 	idle()
 
-	// closing is called once, by whoever ends the connection, before the socket is
-	// closed: the connection must not be chosen any more. It must not block.
+	// closing is called once, by whoever ends the connection, before anybody learns
+	// of the end and before the socket is closed: the connection must not be chosen
+	// any more. It must not block.
 	closing(cause error)
 
 	// closed is called by run when nothing is written any more.
@@ -83,7 +84,7 @@ type conn struct {
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
-	ended chan struct{} // closed when the first cause is known
+	ended chan struct{} // closed when the first cause is known and nobody can choose the connection any more
 
 	framesIn, framesSkipped atomic.Uint64
 }
@@ -135,8 +136,8 @@ func (c *conn) cleanUp() {
 func (c *conn) close(cause error) {
 	c.once.Do(func() {
 		c.cause = cause
-		close(c.ended)
 		c.closing(cause)
+		close(c.ended)
 		if tcp, ok := c.nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}

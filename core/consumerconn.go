@@ -24,6 +24,7 @@ type consumerConn struct {
 	serializer uint8 // the provider's number for this consumer's serializer
 
 	calls    waiters
+	draining chan struct{} // closed when stopped is set and the endpoint has forgotten the connection
 	inFlight atomic.Int32  // calls that have a waiter
 	late     atomic.Uint64 // answers that nobody waited for
 
@@ -31,7 +32,6 @@ type consumerConn struct {
 	sequence uint64
 	numbers  map[*target]uint64 // methods defined on this connection
 	stopped  bool               // GOAWAY was queued: no more requests
-	draining chan struct{}      // closed when stopped is set
 }
 
 func newConsumerConn(e *endpoint, nc net.Conn) *consumerConn {
@@ -100,9 +100,9 @@ func (c *consumerConn) stop() {
 	}
 	c.stopped = true
 	c.out.append(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown})
-	close(c.draining)
 	c.out.mu.Unlock()
 	c.endpoint.forget(c)
+	close(c.draining)
 	c.out.kick()
 	c.finish(0)
 }
