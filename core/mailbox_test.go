@@ -1,8 +1,11 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,9 +68,16 @@ func (m *mailbox) failures() []error {
 	return m.broken
 }
 
-// letterByte is the content of a letter: of its body, and with a negative serial of
-// what assign adds.
-func letterByte(serial, i int) byte { return byte(serial*31 + i*7 + i>>8) }
+// noise is where the content of letters is cut from.
+var noise = func() []byte {
+	b := make([]byte, 1<<20)
+	random := rand.NewChaCha8([32]byte{1})
+	_, _ = random.Read(b)
+	return b
+}()
+
+// letterBytes are n bytes that only one serial has. They must not be modified.
+func letterBytes(serial, n int) []byte { return noise[serial*131&0xffff:][:n] }
 
 func (l *letter) assign(f *outgoing, head []byte, position uint64) ([]byte, error) {
 	if l.refuse != nil {
@@ -76,10 +86,7 @@ func (l *letter) assign(f *outgoing, head []byte, position uint64) ([]byte, erro
 	l.box.listed = append(l.box.listed, l)
 	l.id, l.position = uint64(len(l.box.listed)), position
 	f.ID = l.id
-	for i := range l.head {
-		head = append(head, letterByte(-l.serial, i))
-	}
-	return head, nil
+	return append(head, letterBytes(-l.serial, l.head)...), nil
 }
 
 // size is what the letter takes in the stream.
@@ -97,10 +104,7 @@ func (m *mailbox) postLetter(l *letter, f outgoing) *letter {
 	m.posted = append(m.posted, l)
 	f.Type, f.assigner = wire.Request, l
 	f.payload = newBuffer(headroom + l.body)
-	f.payload.b = f.payload.b[:headroom+l.body]
-	for i := range l.body {
-		f.payload.b[headroom+i] = letterByte(l.serial, i)
-	}
+	f.payload.b = append(f.payload.b[:headroom], letterBytes(l.serial, l.body)...)
 	go func() {
 		err := m.send(l.ctx, &f)
 		m.mu.Lock()
@@ -213,14 +217,12 @@ func (m *mailbox) checkLetter(h wire.Header, payload []byte, from int) {
 	if int(h.Metadata) != l.head || int(h.Body) != l.body {
 		m.t.Fatalf("frame %d: got %d+%d bytes, want %d+%d", h.ID, h.Metadata, h.Body, l.head, l.body)
 	}
-	for i := max(from, 0); i < len(payload); i++ {
-		got, want := payload[i], letterByte(-l.serial, i)
-		if i >= l.head {
-			want = letterByte(l.serial, i-l.head)
-		}
-		if got != want {
-			m.t.Fatalf("frame %d, byte %d of %d: got %#x, want %#x", h.ID, i, l.head+l.body, got, want)
-		}
+	if from = max(from, 0); from >= len(payload) {
+		return
+	}
+	want := append(slices.Clone(letterBytes(-l.serial, l.head)), letterBytes(l.serial, l.body)...)
+	if got, want := payload[from:], want[from:len(payload)]; !bytes.Equal(got, want) {
+		m.t.Fatalf("frame %d, from byte %d of %d: got %.40x, want %.40x", h.ID, from, l.head+l.body, got, want)
 	}
 }
 

@@ -156,7 +156,7 @@ func endOne(m *mailbox, how int) {
 }
 
 func TestOutboxModel(t *testing.T) {
-	for _, s := range scripts(120, 250) {
+	for _, s := range scripts(80, 250) {
 		synctest.Test(t, func(t *testing.T) { runOutbox(t, s) })
 	}
 }

@@ -150,10 +150,7 @@ func checkIdle(t testing.TB, r *frameReader) {
 // appendFrame appends a frame whose payload is recognizable.
 func appendFrame(b []byte, id uint64, metadata, body int) []byte {
 	b = wire.AppendHeader(b, wire.Header{Type: wire.Response, ID: id, Metadata: uint32(metadata), Body: uint32(body)})
-	for i := range metadata + body {
-		b = append(b, letterByte(int(id), i))
-	}
-	return b
+	return append(b, letterBytes(int(id), metadata+body)...)
 }
 
 func TestFrameReaderCuts(t *testing.T) {
