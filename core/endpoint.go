@@ -47,8 +47,8 @@ type endpoint struct {
 	last    error         // of the last attempt that failed; nil after one that did not
 
 	// Of run alone.
-	failures int       // failed attempts in a row
-	downAt   time.Time // since when there is no connection
+	failures int       // failed attempts in a row, connections that did not last among them
+	downAt   time.Time // since when there is no connection that lasts
 
 	// Guarded by Consumer.mu.
 	sets []*endpointSet // where it is listed; without any it is closed
@@ -159,30 +159,48 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	} else {
 		e.log.WithField("down", since.Sub(e.downAt).Round(time.Millisecond)).Info("reconnected")
 	}
+	cause := errGoAway
 	select {
 	case <-c.ended:
+		cause = c.cause
 	case <-c.draining: // the old connection finishes beside the next one
-		e.log.Info("the provider is shutting down")
 	}
 	e.forget(c) // it may have ended before it was published
-	e.downAt = time.Now()
-	if e.downAt.Sub(since) >= e.consumer.cfg.Reconnect.Stable.D() {
-		e.failures = 0
-	}
-	select {
-	case <-c.ended:
-	default:
-		return 0
-	}
-	if e.ctx.Err() == nil {
-		reason, text := reasonOf(c.cause)
+	leaving := errors.Is(cause, errGoAway)
+	if leaving {
+		e.log.Info("the provider is shutting down")
+	} else if e.ctx.Err() == nil {
+		reason, text := reasonOf(cause)
 		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
 	}
-	e.become(backoff, nil, nil)
-	if e.failures > 0 { // this one did not last either
-		return e.delay()
+	wait := e.over(time.Since(since), leaving)
+	if wait > 0 {
+		e.become(backoff, nil, nil)
 	}
-	return rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
+	return wait
+}
+
+// over returns how long to wait after a connection that lived for so long. One that
+// did not last counts as a failed attempt, or a provider that takes connections and
+// gives them up would be asked without end.
+func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) {
+	lasted := lived >= e.consumer.cfg.Reconnect.Stable.D()
+	if lasted {
+		e.failures = 0
+	}
+	switch {
+	case e.failures > 0:
+		wait = e.delay()
+	case !leaving:
+		wait = rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
+	}
+	if e.failures == 0 {
+		e.downAt = time.Now()
+	}
+	if !lasted {
+		e.failures++
+	}
+	return wait
 }
 
 // delay is how long to wait after so many failures: the cap first, the jitter

@@ -212,3 +212,32 @@ func connectRaw(t testing.TB, p *Provider) *talker {
 	p.adopt(far)
 	return newTalker(t, near)
 }
+
+// newEchoConsumer returns a Consumer whose connections, over net.Pipe, are handed to
+// accept, each in a goroutine of its own.
+func newEchoConsumer(t testing.TB, change func(*ConsumerConfig), accept func(k *talker)) *Consumer {
+	t.Helper()
+	cfg := DefaultConsumerConfig()
+	cfg.Endpoints, cfg.SerializerName, cfg.Serializer, cfg.LoadBalancer = []spi.Endpoint{{Address: "provider:1"}}, "sealed", sealed{}, &chooser{}
+	cfg.Dial = func(context.Context, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		go accept(newTalker(t, far))
+		return near, nil
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	c, err := NewConsumer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// welcome shakes hands as a provider.
+func (k *talker) welcome() {
+	k.t.Helper()
+	if _, err := k.hear(); err == nil {
+		k.send(helloFrame())
+	}
+}
