@@ -19,7 +19,7 @@ type Limits struct {
 	Message    spi.Size `json:"message" doc:"largest request or answer, metadata included"`
 	Metadata   spi.Size `json:"metadata" doc:"largest metadata of a request or answer"`
 	Methods    int      `json:"methods" doc:"methods that one connection may number; further ones travel by name in every request"`
-	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline"`
+	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline, and a peer that lets twice as much wait is disconnected"`
 }
 
 // DefaultLimits returns the limits of docs/protocol.md §8.

@@ -126,10 +126,11 @@ func (c *providerConn) request(f frame) error {
 		reply := errorReply(f.ID, refusal, nil)
 		return c.reply(&reply, false)
 	}
-	if r.target.method.Inline {
+	if r.target.method.Inline && !c.out.full() {
 		r.run()
 		return nil
 	}
+	r.mayWait = true
 	if err := c.accept(r); err != nil {
 		r.free()
 		return err
@@ -177,8 +178,9 @@ func (c *providerConn) accept(r *request) error {
 	return nil
 }
 
-// reply sends an answer. The reader may not wait for room: a consumer that asks
-// and does not read is disconnected.
+// reply sends an answer. The reader may not wait for room, so its answers go beyond
+// the limit of the write queue; a consumer that asks and does not read is
+// disconnected.
 func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 	f.wait, f.flush, f.yield = mayWait, mayWait, true
 	err := c.out.send(context.Background(), f)

@@ -98,3 +98,72 @@ func TestProviderAnswerWithinLimits(t *testing.T) {
 		}
 	})
 }
+
+// Answers of the reader's own are more than the write queue takes, though the
+// consumer reads: neither inline methods nor refusals cut it off.
+func TestProviderReaderWithFullQueue(t *testing.T) {
+	small := func(cfg *ProviderConfig, s *Service) {
+		cfg.Limits.WriteQueue = 64 << 10
+		if err := s.Inline("Much"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		call func(sequence uint64) []byte
+		want wire.Type
+	}{
+		{"inline", func(n uint64) []byte { return callFrame(n, 1, "", seal("four")) }, wire.Response},
+		{"no such method", func(n uint64) []byte { return callFrame(n, 0, "None", seal("four")) }, wire.Error},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withProvider(t, &echo{}, small, func(t *testing.T, p *Provider) {
+				k := connect(t, p)
+				defer k.close()
+				// Two answers fill the queue while nothing is read, and others wait.
+				b := callFrame(1, 1, "Much", seal(strings.Repeat("x", 40)))
+				b = append(b, callFrame(2, 2, "Say", seal(strings.Repeat("y", 60_000)))...)
+				b = append(b, callFrame(3, 2, "", seal(strings.Repeat("y", 60_000)))...)
+				k.send(b)
+				synctest.Wait()
+				b = nil
+				for i := range uint64(200) {
+					b = append(b, test.call(i+4)...)
+				}
+				k.send(b)
+				synctest.Wait()
+				got := make(map[wire.Type]int)
+				for range 203 {
+					f, err := k.hear()
+					if err != nil {
+						t.Fatalf("got %v after %v", err, got)
+					}
+					got[f.Type]++
+				}
+				if got[test.want] < 200 {
+					t.Errorf("got %v, want 200 of %v", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// Who asks and never reads is disconnected when twice the queue waits.
+func TestProviderConsumerThatNeverReads(t *testing.T) {
+	small := func(cfg *ProviderConfig, _ *Service) { cfg.Limits.WriteQueue = 64 << 10 }
+	withProvider(t, &echo{}, small, func(t *testing.T, p *Provider) {
+		k := connect(t, p)
+		defer k.close()
+		for i := range uint64(5000) {
+			k.send(callFrame(i+1, 0, "None", nil))
+		}
+		synctest.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.conns) != 0 {
+			for c := range p.conns {
+				t.Errorf("got a connection with %d bytes queued, want it closed", c.out.queued)
+			}
+		}
+	})
+}

@@ -269,7 +269,6 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	r := p.requests.Get().(*request)
 	r.conn, r.id, r.target, r.offer = c, f.ID, target, o
 	r.list, r.metadata, r.pairs = f.Flags&wire.FlagList != 0, int(f.Metadata), meta.Pairs
-	r.mayWait = !target.method.Inline
 	r.payload = f.keep()
 	r.ctx = &handlerContext{base: p.ctx, call: &r.call}
 	if meta.HasTimeout {

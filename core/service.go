@@ -54,7 +54,7 @@ type Method struct {
 	Name      string
 	Signature string // for people: "Say(string) string"
 	Void      bool   // it has no result
-	Inline    bool   // run it in the connection's reader; it must not block
+	Inline    bool   // run it in the connection's reader, unless answers wait for room there; it must not block
 
 	// NewArgs returns zero arguments, pointers all, to be decoded into. FreeArgs, if
 	// set, takes them back after the call.

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -162,6 +163,12 @@ func (e *echo) Wait(ctx context.Context, b []byte) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// Much returns a thousand times what it is told.
+func (e *echo) Much(_ context.Context, b []byte) ([]byte, error) {
+	e.note("Much", b)
+	return bytes.Repeat(b, 1000), nil
 }
 
 // newEchoProvider returns a Provider of the service Echo.

@@ -40,7 +40,8 @@ const (
 	farewellTimeout = 100 * time.Millisecond
 )
 
-// errQueueFull is for frames that must not wait for room.
+// errQueueFull is for frames that must not wait for room: twice the limit waits
+// already.
 var errQueueFull = errors.New("write queue is full")
 
 // outbox is the write side of a connection; docs/connections.md §2 draws it.
@@ -50,7 +51,7 @@ var errQueueFull = errors.New("write queue is full")
 type outbox struct {
 	nc      net.Conn
 	raw     rawWriter     // nil: no descriptor, always the goroutine
-	limit   int           // bytes that may wait to be handed to the kernel
+	limit   int           // bytes that may wait to be handed to the kernel, before senders do
 	timeout time.Duration // a write that does not finish within it fails
 	fail    func(error)   // ends the connection; called by the flusher, without mu
 
@@ -118,7 +119,7 @@ type outgoing struct {
 	metadata int      // bytes of metadata
 	assigner assigner // nil: the header is complete
 
-	wait     bool      // wait for room under the context; otherwise errQueueFull
+	wait     bool      // wait for room under the context; otherwise exceed the limit, or errQueueFull
 	deadline time.Time // of waiting for room, beside the context's; zero: none
 	waited   bool      // set by send: it did wait
 	flush    bool      // flush now; otherwise with the next flush or kick
@@ -170,7 +171,7 @@ func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
 	if o.err != nil {
 		return o.err
 	}
-	if len(o.waiting) == 0 && o.fits(size) {
+	if !f.wait && o.queued < 2*o.limit || len(o.waiting) == 0 && o.fits(size) {
 		o.queued += size
 		return nil
 	}
@@ -202,6 +203,13 @@ func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
 		o.waiting = slices.Delete(o.waiting, i, i+1)
 	}
 	return err
+}
+
+// full reports that senders wait for room, or would soon.
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.queued >= o.limit
 }
 
 // fits: a frame larger than the whole queue still goes out, alone.
