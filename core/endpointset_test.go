@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,10 +14,11 @@ import (
 )
 
 // chooser is a load balancer and its own picker. It takes the first usable
-// endpoint.
+// endpoint, or the one whose number the call's metadata names.
 type chooser struct {
-	err    error
-	builds int
+	err        error
+	builds     int
+	byMetadata bool
 }
 
 func (c *chooser) Build([]spi.Endpoint) (spi.Picker, error) {
@@ -27,7 +29,13 @@ func (c *chooser) Build([]spi.Endpoint) (spi.Picker, error) {
 	return c, nil
 }
 
-func (c *chooser) Pick(info *spi.CallInfo) (int, error) { return info.Usable.Next(0, 1<<20), nil }
+func (c *chooser) Pick(info *spi.CallInfo) (int, error) {
+	if c.byMetadata {
+		to, _ := info.Call.Metadata.Get("to")
+		return strconv.Atoi(to)
+	}
+	return info.Usable.Next(0, 1<<20), nil
+}
 
 func TestNormalize(t *testing.T) {
 	for _, test := range []struct {

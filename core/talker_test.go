@@ -88,8 +88,10 @@ func (k *talker) hear() (told, error) {
 		k.in.close()
 		return told{}, err
 	}
-	defer f.owned.release()
-	return told{Header: f.Header, payload: append([]byte(nil), f.payload...)}, nil
+	said := told{Header: f.Header, payload: append([]byte(nil), f.payload...)}
+	f.owned.release()
+	k.in.release()
+	return said, nil
 }
 
 // expect returns the next frame, which must be of that type.
@@ -111,10 +113,8 @@ func (k *talker) drain() {
 	}
 }
 
-func (k *talker) close() {
-	_ = k.nc.Close()
-	k.in.close()
-}
+// close ends the connection. Whoever hears, hears of it.
+func (k *talker) close() { _ = k.nc.Close() }
 
 // helloBody is a HELLO with one serializer, called sealed and numbered 3.
 func helloBody() wire.HelloBody {
