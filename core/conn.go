@@ -219,8 +219,11 @@ func (c *conn) readFrame() error {
 	switch f.Type {
 	case wire.Ping: // answered here, whatever handlers and queues are doing
 		c.out.answerPing(f.ID)
+		f.owned.release()
 	case wire.Pong:
+		f.owned.release()
 	case wire.Hello:
+		f.owned.release()
 		return protocolErrorf("a second HELLO")
 	default:
 		if err := c.handle(f); err != nil {

@@ -167,3 +167,45 @@ func TestProviderConsumerThatNeverReads(t *testing.T) {
 		}
 	})
 }
+
+// A PING is answered whatever it carries, and what it carries is given back.
+func TestProviderLargePing(t *testing.T) {
+	withProvider(t, &echo{}, nil, func(t *testing.T, p *Provider) {
+		k := connect(t, p)
+		defer k.close()
+		k.say(wire.Header{Type: wire.Pong, ID: 8}, nil, make([]byte, 2*readBuffer))
+		k.say(wire.Header{Type: wire.Ping, ID: 9}, nil, make([]byte, 2*readBuffer))
+		if f := k.expect(wire.Pong); f.ID != 9 || len(f.payload) != 0 {
+			t.Errorf("got PONG %d with %d bytes, want 9 with none", f.ID, len(f.payload))
+		}
+		k.say(wire.Header{Type: wire.Hello}, nil, make([]byte, 2*readBuffer))
+		k.drain()
+	})
+}
+
+// When a handler has returned, its context is over for whoever kept it, and the
+// call is not there any more.
+func TestProviderEndsTheContextOfAHandler(t *testing.T) {
+	var kept context.Context
+	keep := func(cfg *ProviderConfig, _ *Service) {
+		cfg.Interceptors = []spi.Interceptor{func(next spi.InvokeFunc) spi.InvokeFunc {
+			return func(ctx context.Context, call *spi.Call) error {
+				if spi.CallFrom(ctx) != call || ctx.Err() != nil {
+					t.Errorf("in the handler: got call %p and %v, want %p and no error", spi.CallFrom(ctx), ctx.Err(), call)
+				}
+				kept = ctx
+				return next(ctx, call)
+			}
+		}}
+	}
+	withProvider(t, &echo{}, keep, func(t *testing.T, p *Provider) {
+		k := connect(t, p)
+		defer k.close()
+		k.send(callFrame(1, 1, "Say", seal("x")))
+		k.expect(wire.Response)
+		synctest.Wait()
+		if kept.Err() != context.Canceled || spi.CallFrom(kept) != nil {
+			t.Errorf("got %v and call %v, want %v and none", kept.Err(), spi.CallFrom(kept), context.Canceled)
+		}
+	})
+}
