@@ -445,20 +445,19 @@ func (o *outbox) sent(position uint64) spi.Sent {
 }
 
 // cancel queues a CANCEL for the request at position, behind it, and returns
-// whether the request may have been sent.
+// whether the request may have been sent or, because it still waits, will be.
 func (o *outbox) cancel(id, position uint64) spi.Sent {
 	header := wire.Header{Type: wire.Cancel, ID: id}
 	o.mu.Lock()
-	sent := spi.SentNo
+	sent := spi.SentMaybe
 	switch {
-	case o.err != nil:
-		if position < o.reach {
-			sent = spi.SentMaybe
+	case o.err != nil: // nothing more is written
+		if position >= o.reach {
+			sent = spi.SentNo
 		}
 	case position < o.reach: // written, or being written: control goes after it
-		sent = spi.SentMaybe
 		o.control = wire.AppendHeader(o.control, header)
-	default: // still waiting among the data
+	default:
 		o.append(header)
 	}
 	o.mu.Unlock()
