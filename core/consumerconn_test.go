@@ -169,3 +169,27 @@ func TestConsumerNumbersFewMethods(t *testing.T) {
 		})
 	}
 }
+
+// A call that has chosen a connection just before its GOAWAY is not sent on it.
+func TestConsumerSendsNothingAfterGoAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := openLedger(t)
+		defer l.settle()
+		k := newKernel(math.MaxInt32)
+		c := newQuietConn(k, 1000)
+		defer c.end()
+		defer k.Close()
+		c.inFlight.Store(1)
+		c.stop()
+		c.stop()
+		err := c.roundTrip(context.Background(), quietCall("Say", 10, time.Second))
+		var e *spi.Error
+		if !errors.As(err, &e) || e.Reason != spi.ReasonGoAway || e.Sent != spi.SentNo || e.Phase != spi.PhaseQueue {
+			t.Errorf("got %v, want %s, sent no, in phase queue", err, spi.ReasonGoAway)
+		}
+		synctest.Wait()
+		if got := heard(t, k); len(got) != 1 || got[0].Type != wire.GoAway {
+			t.Errorf("got %v, want one GOAWAY", got)
+		}
+	})
+}

@@ -109,3 +109,35 @@ func TestEndpointCountsAttempts(t *testing.T) {
 		}
 	})
 }
+
+// slowClose is a connection whose Close takes a second.
+type slowClose struct{ net.Conn }
+
+// Close implements [net.Conn].
+func (c slowClose) Close() error {
+	time.Sleep(time.Second)
+	return c.Conn.Close()
+}
+
+// Close returns when every connection is gone, those that drain too.
+func TestConsumerCloseWaitsForConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newEchoConsumer(t, func(cfg *ConsumerConfig) {
+			dial := cfg.Dial
+			cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+				nc, err := dial(ctx, address)
+				return slowClose{nc}, err
+			}
+		}, func(k *talker) { k.welcome(); k.drain(); k.close() })
+		synctest.Wait()
+		start := time.Now()
+		for range 2 {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(start); took != time.Second {
+				t.Errorf("got closed after %v, want after the connection, 1s", took)
+			}
+		}
+	})
+}

@@ -81,6 +81,8 @@ type world struct {
 	calls    []*attempted
 	calling  sync.WaitGroup
 
+	left []*providerConn // those that said GOAWAY
+
 	mu    sync.Mutex
 	links []*link // both ends of every connection
 }
@@ -211,20 +213,39 @@ func (w *world) leaveOne(i int) {
 	w.provider.mu.Unlock()
 	if len(conns) > 0 {
 		slices.SortFunc(conns, func(a, b *providerConn) int { return slices.Compare(a.hello.Token[:], b.hello.Token[:]) })
-		conns[i%len(conns)].leave()
+		c := conns[i%len(conns)]
+		c.leave()
+		w.left = append(w.left, c)
+	}
+}
+
+// settle lets everything go on until every call has ended. Connections that said
+// GOAWAY end with their last call.
+func (w *world) settle() {
+	for range 300 {
+		w.let(100)
+		time.Sleep(time.Second)
+		synctest.Wait()
+	}
+	w.provider.mu.Lock()
+	defer w.provider.mu.Unlock()
+	for _, c := range w.left {
+		if w.provider.conns[c] {
+			w.t.Errorf("a connection that said GOAWAY is still there; %d requests are not answered", len(c.requests))
+		}
 	}
 }
 
 // end stops both sides, one of them first, and checks every call.
 func (w *world) end(how int) {
-	w.mu.Lock()
-	for _, l := range w.links {
-		if how&1 == 0 {
+	if how&1 == 0 {
+		w.mu.Lock()
+		for _, l := range w.links {
 			l.stall(false)
 		}
+		w.mu.Unlock()
+		w.settle()
 	}
-	w.mu.Unlock()
-	synctest.Wait()
 	if how&2 == 0 {
 		shutdown(w.t, w.provider)
 	}
