@@ -67,7 +67,7 @@ func oneArgument(b []byte) []byte {
 // The calls of a consumer to which providerHalf is the answer, in this order, each
 // with its slot.
 const (
-	answeredCall = 1<<slotBits | 0
+	answeredCall = 1 << slotBits
 	failedCall   = 2<<slotBits | 1
 	pairsCall    = 3<<slotBits | 2
 	silentCall   = 4<<slotBits | 3 // never answered

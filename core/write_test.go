@@ -135,7 +135,7 @@ func TestOutboxWriteTimeout(t *testing.T) {
 		if got := m.failures(); len(got) != 0 {
 			t.Fatalf("got %v before the timeout", got)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got := m.failures(); len(got) != 1 || got[0] != errWriteStalled {
 			t.Errorf("got %v, want %v", got, errWriteStalled)
