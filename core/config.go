@@ -29,7 +29,7 @@ func DefaultLimits() Limits {
 
 func (l Limits) validate() error {
 	return errors.Join(
-		between("limits.message", l.Message, minMessage, 1<<30),
+		between("limits.message", l.Message, minMessage, mostMessage),
 		between("limits.metadata", l.Metadata, minMetadata, min(l.Message, 16<<20)),
 		between("limits.methods", l.Methods, 0, 1<<16),
 		between("limits.write_queue", l.WriteQueue, 64<<10, 1<<30),

@@ -29,6 +29,10 @@ const (
 	minMetadata = 1 << 10
 )
 
+// mostMessage is the most that a message can be, in bytes, whatever a peer says it
+// takes: lengths must fit into a frame.
+const mostMessage = 1 << 30
+
 // Why a connection ends; [reasonOf] turns them into words for users.
 var (
 	errTooLarge     = errors.New("frame larger than the limits announced")
@@ -175,6 +179,7 @@ func (c *conn) handshake() error {
 	if peer.MaxMessage < minMessage || peer.MaxMetadata < minMetadata {
 		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
 	}
+	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
 	if err := c.opened(peer); err != nil {
 		return err
 	}

@@ -209,3 +209,49 @@ func TestProviderEndsTheContextOfAHandler(t *testing.T) {
 		}
 	})
 }
+
+// A Provider without any service answers, and does not fall over.
+func TestProviderWithoutServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultProviderConfig()
+		cfg.Serializers, cfg.Introspection = map[string]spi.Serializer{"sealed": sealed{}}, false
+		p, err := NewProvider(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer shutdown(t, p)
+		k := connect(t, p)
+		defer k.close()
+		k.send(callFrame(1, 1, "Say", seal("x")))
+		if f := k.expect(wire.Error); spi.Code(f.Code) != spi.Unimplemented {
+			t.Errorf("got %v, want %v", spi.Code(f.Code), spi.Unimplemented)
+		}
+	})
+}
+
+// What a peer says it takes is believed up to what a frame can hold.
+func TestHandshakeBoundsThePeersLimits(t *testing.T) {
+	boundless := helloBody()
+	boundless.MaxMessage, boundless.MaxMetadata = 1<<64-1, 1<<64-1
+	hello := frameOf(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, boundless))
+	withProvider(t, &echo{}, nil, func(t *testing.T, p *Provider) {
+		k := connectRaw(t, p)
+		defer k.close()
+		k.send(hello)
+		k.expect(wire.Hello)
+		synctest.Wait()
+		if c := only(p, nil); c.maxMessage != mostMessage || c.maxMetadata != mostMessage {
+			t.Errorf("the provider believes %d and %d, want %d", c.maxMessage, c.maxMetadata, mostMessage)
+		}
+		c := newEchoConsumer(t, nil, func(k *talker) {
+			_, _ = k.hear()
+			k.send(hello)
+			k.drain()
+		})
+		defer c.Close()
+		synctest.Wait()
+		if peer := c.endpoints["provider:1"].conn.peer; peer.MaxMessage != mostMessage || peer.MaxMetadata != mostMessage {
+			t.Errorf("the consumer believes %d and %d, want %d", peer.MaxMessage, peer.MaxMetadata, mostMessage)
+		}
+	})
+}
