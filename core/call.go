@@ -68,7 +68,9 @@ func (s *callState) attempts(ctx context.Context) error {
 			return contextError(err, spi.PhasePick, spi.SentNo)
 		}
 		if s.target.consumer.ctx.Err() != nil {
-			return lost(errConsumerClosed, spi.SentNo)
+			e := lost(errConsumerClosed, spi.SentNo)
+			e.Phase = spi.PhasePick
+			return e
 		}
 		now, err := s.target.set.snapshot(ctx, s.ownDeadline())
 		if err != nil {
