@@ -149,7 +149,11 @@ func (c *providerConn) served(meta wire.RequestMeta) (served, error) {
 		if meta.Number > uint64(len(c.methods)) {
 			return served{}, protocolErrorf("method %d was never defined", meta.Number)
 		}
-		return c.methods[meta.Number-1], nil
+		target := &c.methods[meta.Number-1]
+		if target.method == nil { // its service may have been registered since
+			*target = c.provider.find(target.id.Service, target.id.Name)
+		}
+		return *target, nil
 	}
 	if len(meta.Service) > 2*maxName || len(meta.Method) > maxName {
 		return served{}, protocolErrorf("a name of more than %d bytes", maxName)
