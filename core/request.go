@@ -248,6 +248,9 @@ func (r *request) crashed(value any) {
 	failure.Hint = "the provider's log has the stack"
 	log.Errorf("%s\n%s", failure.Message, debug.Stack())
 	r.fail(failure)
+	if value == nil && r.target.method.Inline { // the reader ends with its goroutine: nobody else will flush
+		r.conn.out.farewell()
+	}
 }
 
 // newRequest accepts a request, or says why not.
