@@ -37,7 +37,7 @@ func (s *callState) begin(ctx context.Context, t *target, call *spi.Call) {
 	call.Peer, call.ReplyMetadata = "", nil
 	s.metadata = call.Metadata
 	if more := spi.Outgoing(ctx); len(more) > 0 {
-		s.metadata = slices.Concat(more, call.Metadata)
+		s.metadata = slices.Concat(call.Metadata, more) // the nearer first: that is what Get finds
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		s.deadline, s.timed = deadline, false
