@@ -334,4 +334,3 @@ func (g *gate) Ignore(text string) (string, error) {
 type echo struct{}
 
 func (echo) Say(text string) (string, error) { return text, nil }
-
