@@ -36,9 +36,10 @@ func (l Limits) validate() error {
 	)
 }
 
-// Reconnect is the backoff between attempts to connect to one endpoint. Attempt k
-// after a failure waits uniform(0.2·d, d), d = min(cap, base·factor^k); the first
-// attempt after the loss of a connection waits uniform(0, first).
+// Reconnect is the backoff between attempts to connect to one endpoint. After
+// failure k, counted from 0, it waits uniform(0.2·d, d), d = min(cap, base·factor^k);
+// the first attempt after the loss of a connection waits uniform(0, first). A
+// connection that was lost before it was stable counts as a failure.
 type Reconnect struct {
 	First  spi.Duration `json:"first" doc:"longest delay before the first attempt after a loss"`
 	Base   spi.Duration `json:"base" doc:"delay after the first failed attempt"`
