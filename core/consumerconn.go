@@ -162,6 +162,11 @@ func (c *consumerConn) send(ctx context.Context, s *callState) error {
 		e.Message += "; the connection's write queue was full: the provider takes no bytes"
 		return e
 	}
+	select {
+	case <-c.ended: // err may only be what the first cause led to
+		err = c.cause
+	default:
+	}
 	e := lost(err, spi.SentNo)
 	e.Phase = spi.PhaseQueue
 	return e
