@@ -89,7 +89,7 @@ func (s *callState) attempts(ctx context.Context) error {
 		if err == nil || !s.elsewhere(err) {
 			return err
 		}
-		if c == nil && !s.tried.add(now, i) {
+		if c == nil && !s.tried.add(now, i) && s.target.set.current.Load().listing == now.listing {
 			return err
 		}
 		if c != nil { // it was going; the endpoint may be back at once
