@@ -150,10 +150,7 @@ func (p *Provider) admit() bool {
 
 func (p *Provider) release() {
 	if p.admitted.Add(-1) == 0 && p.ending.Load() {
-		select {
-		case p.quiet <- struct{}{}:
-		default:
-		}
+		p.tellQuiet()
 	}
 }
 
@@ -336,7 +333,15 @@ func (p *Provider) handlersLeft() int {
 			return int(p.admitted.Load())
 		}
 	}
+	p.tellQuiet() // another Shutdown may wait too
 	return 0
+}
+
+func (p *Provider) tellQuiet() {
+	select {
+	case p.quiet <- struct{}{}:
+	default:
+	}
 }
 
 // stopAccepting closes the listeners and returns the connections that are left.
