@@ -105,8 +105,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// connect dials and shakes hands once. The connection closes when the endpoint
-// does.
+// connect dials and shakes hands once. The connection drains when the endpoint is no
+// longer listed, and closes when the Consumer does.
 func (e *endpoint) connect() (*consumerConn, error) {
 	cfg := &e.consumer.cfg
 	select { // so that a thousand endpoints do not dial in the same moment
@@ -124,7 +124,12 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	tuneSocket(nc, userTimeout)
 	c := newConsumerConn(e, nc)
 	e.conns.Go(func() {
-		defer context.AfterFunc(e.ctx, func() { c.close(errClosed) })()
+		defer context.AfterFunc(e.consumer.ctx, func() { c.close(errClosed) })()
+		defer context.AfterFunc(e.ctx, func() {
+			if e.consumer.ctx.Err() == nil {
+				c.stop()
+			}
+		})()
 		c.run()
 	})
 	select {
@@ -159,18 +164,23 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	} else {
 		e.log.WithField("down", since.Sub(e.downAt).Round(time.Millisecond)).Info("reconnected")
 	}
-	cause := errGoAway
 	select {
 	case <-c.ended:
-		cause = c.cause
 	case <-c.draining: // the old connection finishes beside the next one
 	}
 	e.forget(c) // it may have ended before it was published
-	leaving := errors.Is(cause, errGoAway)
-	if leaving {
+	leaving := true
+	select {
+	case <-c.draining: // though it may have ended since
+	default:
+		leaving = false
+	}
+	switch {
+	case e.ctx.Err() != nil: // nobody wants it any more
+	case leaving:
 		e.log.Info("the provider is shutting down")
-	} else if e.ctx.Err() == nil {
-		reason, text := reasonOf(cause)
+	default:
+		reason, text := reasonOf(c.cause)
 		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
 	}
 	wait := e.over(time.Since(since), leaving)

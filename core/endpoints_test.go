@@ -28,6 +28,9 @@ type directory struct {
 	broken  error                           // what Watch and Announce return at once
 	events  []string                        // announcements as they come and go
 	leaving func()                          // called when an announcement ends, before it is withdrawn
+	live    bool                            // what is announced is listed
+
+	updating sync.Mutex // held during an update
 }
 
 func newDirectory() *directory {
@@ -44,6 +47,8 @@ func endpointsOf(addresses ...string) []spi.Endpoint {
 
 // list publishes the endpoints of a service.
 func (d *directory) list(service string, endpoints []spi.Endpoint) {
+	d.updating.Lock()
+	defer d.updating.Unlock()
 	d.mu.Lock()
 	d.lists[service] = endpoints
 	update := d.watches[service]
@@ -79,13 +84,26 @@ func (d *directory) Announce(ctx context.Context, reg spi.Registration, up func(
 		return d.broken
 	}
 	d.note("+ %s at %s, weight %d", reg.Service, reg.Address, reg.Weight)
+	if d.live {
+		d.list(reg.Service, append(d.others(reg), spi.Endpoint{Address: reg.Address}))
+	}
 	up(nil)
 	<-ctx.Done()
 	if d.leaving != nil {
 		d.leaving()
 	}
+	if d.live {
+		d.list(reg.Service, d.others(reg))
+	}
 	d.note("- %s", reg.Service)
 	return nil
+}
+
+// others returns what is listed beside a registration.
+func (d *directory) others(reg spi.Registration) []spi.Endpoint {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(d.lists[reg.Service]), func(e spi.Endpoint) bool { return e.Address == reg.Address })
 }
 
 func (d *directory) Close() error { return errors.New("not for the Consumer to close") }
@@ -241,7 +259,7 @@ func TestCloseWhileResolving(t *testing.T) {
 }
 
 // TestEndpointsComeAndGo: calls follow the list; a call in flight at an endpoint
-// that goes fails; the list is sorted, without repetitions, with a weight.
+// that goes finishes there; the list is sorted, without repetitions, with a weight.
 func TestEndpointsComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, d, o, g := newWorld(t), newDirectory(), new(observer), newGate()
@@ -258,21 +276,29 @@ func TestEndpointsComeAndGo(t *testing.T) {
 			t.Fatalf("got the call at %s, want b:1", got)
 		}
 		d.list("Gate", endpointsOf("a:1", "c:1"))
-		_, err := held.wait()
-		w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonClosed, phase: spi.PhaseWait, sent: spi.SentMaybe, endpoint: "b:1", message: "closed by this side"})
 		synctest.Wait()
-		close(g.leave)
 		for range 3 {
 			call := start[string](t.Context(), c, "Gate", "Pass", "x")
-			if _, err := call.wait(); err != nil || call.call.Peer != "a:1" {
-				t.Errorf("got %v from %s, want no error from a:1", err, call.call.Peer)
+			<-g.entered
+			if got := call.call.Peer; got != "a:1" {
+				t.Errorf("got the call at %s, want a:1", got)
 			}
 		}
-		for a, want := range map[string]int{"a:1": 1, "b:1": 0, "c:1": 1} {
-			if got := w.network.Link(a).Conns(); got != want {
-				t.Errorf("got %d conns to %s, want %d", got, a, want)
+		expectConns := func(want map[string]int) {
+			t.Helper()
+			synctest.Wait()
+			for a, n := range want {
+				if got := w.network.Link(a).Conns(); got != n {
+					t.Errorf("got %d conns to %s, want %d", got, a, n)
+				}
 			}
 		}
+		expectConns(map[string]int{"a:1": 1, "b:1": 1, "c:1": 1})
+		close(g.leave)
+		if got, err := held.wait(); got != "held" || err != nil {
+			t.Errorf("got %q, %v from an endpoint that is no longer listed, want the call to finish", got, err)
+		}
+		expectConns(map[string]int{"a:1": 1, "b:1": 0, "c:1": 1})
 		if len(o.builds) != 2 {
 			t.Fatalf("got %d builds, want one for each list", len(o.builds))
 		}
@@ -286,8 +312,8 @@ func TestEndpointsComeAndGo(t *testing.T) {
 		if got := second[0].Load; got.InFlight() != 0 || got.Failures() != 0 {
 			t.Errorf("got %d in flight, %d failures of a:1, want 0 and 0", got.InFlight(), got.Failures())
 		}
-		if got := first[0].Load; got.InFlight() != 0 || got.Failures() != 1 {
-			t.Errorf("got %d in flight, %d failures of b:1, want 0 and the call that was lost", got.InFlight(), got.Failures())
+		if got := first[0].Load; got.InFlight() != 0 || got.Failures() != 0 {
+			t.Errorf("got %d in flight, %d failures of b:1, want 0 and 0", got.InFlight(), got.Failures())
 		}
 	})
 }
