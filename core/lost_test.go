@@ -96,7 +96,9 @@ func TestConnectionLostWithCallsInEveryPlace(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newScene(t)
 				s.network.Link("p:1").Refuse()
-				s.must(tt.end(s))
+				if err := tt.end(s); err != nil && !errors.Is(err, syscall.EPIPE) { // it need not be read to its end
+					t.Fatal(err)
+				}
 				for _, call := range append(slices.Clone(s.waiting), s.half) {
 					_, err := call.wait()
 					s.expect(err, failure{code: spi.Unavailable, reason: tt.reason, phase: spi.PhaseWait, sent: spi.SentMaybe, endpoint: "p:1", message: tt.message})
