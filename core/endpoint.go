@@ -47,8 +47,9 @@ type endpoint struct {
 	last    error         // of the last attempt that failed; nil after one that did not
 
 	// Of run alone.
+	attempts int       // failed ones since there was a connection
 	failures int       // failed attempts in a row, connections that did not last among them
-	downAt   time.Time // since when there is no connection that lasts
+	downAt   time.Time // since when there is no connection
 
 	// Guarded by Consumer.mu.
 	sets []*endpointSet // where it is listed; without any it is closed
@@ -142,13 +143,14 @@ func (e *endpoint) connect() (*consumerConn, error) {
 
 // failed ends an attempt and returns how long to wait before the next.
 func (e *endpoint) failed(err error) time.Duration {
+	e.attempts++
 	e.failures++
 	var failure *spi.Error
-	if errors.As(err, &failure) && e.failures > 1 {
-		failure.Message = fmt.Sprintf("%s; %d attempts in %v", failure.Message, e.failures, time.Since(e.downAt).Round(time.Millisecond))
+	if errors.As(err, &failure) && e.attempts > 1 {
+		failure.Message = fmt.Sprintf("%s; %d attempts in %v", failure.Message, e.attempts, time.Since(e.downAt).Round(time.Millisecond))
 	}
-	if e.failures == 1 || e.failures%100 == 0 {
-		e.log.WithError(err).WithField("attempts", e.failures).Warn("cannot connect")
+	if e.attempts == 1 || e.attempts%100 == 0 {
+		e.log.WithError(err).WithField("attempts", e.attempts).Warn("cannot connect")
 	}
 	e.become(backoff, nil, err)
 	return e.delay()
@@ -169,6 +171,7 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	case <-c.draining: // the old connection finishes beside the next one
 	}
 	e.forget(c) // it may have ended before it was published
+	e.attempts, e.downAt = 0, time.Now()
 	leaving := true
 	select {
 	case <-c.draining: // though it may have ended since
@@ -203,9 +206,6 @@ func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) 
 		wait = e.delay()
 	case !leaving:
 		wait = rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
-	}
-	if e.failures == 0 {
-		e.downAt = time.Now()
 	}
 	if !lasted {
 		e.failures++

@@ -88,6 +88,13 @@ func TestStateChangesAreLogged(t *testing.T) {
 			t.Errorf("got fields %v, want the endpoint and for how long it was down", got)
 		}
 		expect("when it was lost", "warning disconnected", "info reconnected")
+		w.network.Link("p:1").Refuse()
+		w.network.Link("p:1").Cut()
+		<-time.After(time.Minute)
+		if got := fields("cannot connect"); got["attempts"] != 1 {
+			t.Errorf("got fields %v, want the count to begin again", got)
+		}
+		expect("when it is gone", "warning disconnected", "warning cannot connect")
 		w.must(c.Close())
 		expect("at the end")
 	})
