@@ -259,6 +259,15 @@ func TestUnwantedRequestsAreNotRun(t *testing.T) {
 		if f.ID != late.ID || spi.Code(f.Code) != spi.DeadlineExceeded {
 			t.Errorf("got %s, want DEADLINE_EXCEEDED for the late one and nothing for the other", f)
 		}
+		for i, text := range []string{`"finished all the same"`, `"failed all the same"`} { // nobody waits for that
+			id := uint64(10+i) << 20
+			w.must(peer.Write(coretest.Request(id, "Gate", "Careless", []byte(text))))
+			<-g.entered
+			w.must(peer.Write(coretest.Frame{Type: coretest.TypeCancel, ID: id}))
+			synctest.Wait()
+			g.leave <- struct{}{}
+			synctest.Wait()
+		}
 		w.must(peer.Write(coretest.Frame{Type: coretest.TypeCancel, ID: 99 << 20})) // nobody knows it
 		w.must(peer.Write(coretest.Request(3<<20, "Gate", "Pass", []byte(`"fine"`))))
 		if got := <-g.entered; got != "fine" {

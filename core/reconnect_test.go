@@ -276,21 +276,33 @@ func TestCallMovesOnlyUnsent(t *testing.T) {
 func TestCallTriesEveryEndpoint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		hold := make(chan bool)
-		d := newDialLog(func(context.Context, string) (net.Conn, error) { <-hold; return nil, syscall.ECONNREFUSED })
-		c := w.consumer(func(cfg *core.ConsumerConfig) { cfg.Dial = d.Dial; cfg.LoadBalancer = inOrder{} }, "a:1", "b:1", "c:1")
+		addresses := []string{"a:1", "b:1", "c:1"}
+		hold := make(map[string]chan bool)
+		for _, a := range addresses {
+			hold[a] = make(chan bool)
+		}
+		d := newDialLog(func(_ context.Context, address string) (net.Conn, error) {
+			<-hold[address]
+			return nil, syscall.ECONNREFUSED
+		})
+		c := w.consumer(func(cfg *core.ConsumerConfig) { cfg.Dial = d.Dial; cfg.LoadBalancer = inOrder{} }, addresses...)
 		begin := time.Now()
 		call := start[string](t.Context(), c, "echo", "Say", "x")
-		synctest.Wait()
-		close(hold)
-		_, err := call.wait()
-		e := w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonConnecting, phase: spi.PhaseDial, sent: spi.SentNo, endpoint: call.call.Peer,
-			message: "connection refused", hint: "is the provider started?"})
-		if !errors.Is(err, syscall.ECONNREFUSED) || !errors.Is(err, spi.ErrConnLost) || e.Endpoint == "a:1" {
-			t.Errorf("got %v, want the last endpoint's error, with its cause", err)
+		for _, a := range addresses {
+			synctest.Wait()
+			if call.isOver() || call.call.Peer != a {
+				t.Errorf("got the call over: %t, at %s, want it to wait for %s", call.isOver(), call.call.Peer, a)
+			}
+			close(hold[a])
 		}
-		if got := time.Since(begin); got > time.Second {
-			t.Errorf("got the error after %v, want it after one attempt for each", got)
+		_, err := call.wait()
+		w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonConnecting, phase: spi.PhaseDial, sent: spi.SentNo, endpoint: "c:1",
+			message: "connection refused", hint: "is the provider started?"})
+		if !errors.Is(err, syscall.ECONNREFUSED) || !errors.Is(err, spi.ErrConnLost) {
+			t.Errorf("got %v, want it to match its cause and spi.ErrConnLost", err)
+		}
+		if got := time.Since(begin); got != 0 {
+			t.Errorf("got the error after %v, want it as soon as the last attempt failed", got)
 		}
 	})
 }

@@ -256,6 +256,36 @@ func TestShutdownTwice(t *testing.T) {
 	})
 }
 
+// TestShutdownTwiceInTheGrace: all of them hear when the last handler is gone.
+func TestShutdownTwiceInTheGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := newWorld(t), newGate()
+		p := w.provider("p:1", nil, g.service())
+		held := start[string](t.Context(), w.consumer(nil, "p:1"), "Gate", "Ignore", "held")
+		<-g.entered
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		begin := time.Now()
+		down := make(chan error, 3)
+		for range 3 {
+			go func() { down <- p.Shutdown(over) }()
+		}
+		synctest.Wait()
+		close(g.leave)
+		for range 3 {
+			if err := <-down; err == nil || err.Error() != "1 request cut off at the end of the drain time" {
+				t.Errorf("got %v, want one request cut off", err)
+			}
+		}
+		if got := time.Since(begin); got != 0 {
+			t.Errorf("got the end after %v, want it with the last handler", got)
+		}
+		if _, err := held.wait(); !errors.Is(err, spi.ErrConnLost) {
+			t.Errorf("got %v, want it to match spi.ErrConnLost", err)
+		}
+	})
+}
+
 func TestShutdownOfWhatNeverServed(t *testing.T) {
 	p := newWorld(t).newProvider(nil, echo{})
 	if err := p.Shutdown(t.Context()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -422,29 +423,34 @@ func TestCutAfter(t *testing.T) {
 }
 
 func TestCutAfterHappensOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var network coretest.Network
-		defer network.Close()
-		l := listen(&network)
-		network.Link(address).ToConsumer.CutAfter(3)
-		for i, want := range []error{syscall.ECONNRESET, nil} {
-			consumer, err := network.Dial(t.Context(), address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			provider, err := l.Accept()
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := read(consumer)
-			if _, err := provider.Write([]byte("12345")); !errors.Is(err, want) {
-				t.Errorf("connection %d: got %v, want %v", i, err, want)
-			}
-			provider.Close()
-			<-r.done
-			consumer.Close()
-		}
-	})
+	for _, after := range []int64{0, 3, 5} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var network coretest.Network
+				defer network.Close()
+				l := listen(&network)
+				network.Link(address).ToConsumer.CutAfter(after)
+				for i := range 2 {
+					consumer, err := network.Dial(t.Context(), address)
+					if err != nil {
+						t.Fatal(err)
+					}
+					provider, err := l.Accept()
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := read(consumer)
+					_, _ = provider.Write([]byte("12345"))
+					provider.Close()
+					<-r.done
+					if cut := errors.Is(r.err, syscall.ECONNRESET); cut != (i == 0) {
+						t.Errorf("connection %d: got %v, want only the first one cut", i, r.err)
+					}
+					consumer.Close()
+				}
+			})
+		})
+	}
 }
 
 func TestCorrupt(t *testing.T) {
