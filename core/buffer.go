@@ -18,8 +18,20 @@ const (
 // timers may not (they would leak between testing/synctest bubbles).
 var buffers [classes]sync.Pool
 
+// traceBuffer, if set, sees every buffer when it is taken and when it is given back.
+// Only tests set it, to find what is given back twice or never.
+var traceBuffer func(b *buffer, taken bool)
+
 // newBuffer returns an empty buffer with room for at least size bytes.
 func newBuffer(size int) *buffer {
+	b := pooled(size)
+	if traceBuffer != nil {
+		traceBuffer(b, true)
+	}
+	return b
+}
+
+func pooled(size int) *buffer {
 	for i := range classes {
 		room := smallest << (classStep * i)
 		if size > room {
@@ -38,6 +50,9 @@ func newBuffer(size int) *buffer {
 func (b *buffer) release() {
 	if b == nil {
 		return
+	}
+	if traceBuffer != nil {
+		traceBuffer(b, false)
 	}
 	for i := classes - 1; i >= 0; i-- {
 		room := smallest << (classStep * i)

@@ -37,7 +37,7 @@ func (s *callState) begin(ctx context.Context, t *target, call *spi.Call) {
 	call.Peer, call.ReplyMetadata = "", nil
 	s.metadata = call.Metadata
 	if more := spi.Outgoing(ctx); len(more) > 0 {
-		s.metadata = slices.Concat(more, call.Metadata)
+		s.metadata = slices.Concat(call.Metadata, more) // the nearer first: that is what Get finds
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		s.deadline, s.timed = deadline, false
@@ -68,7 +68,9 @@ func (s *callState) attempts(ctx context.Context) error {
 			return contextError(err, spi.PhasePick, spi.SentNo)
 		}
 		if s.target.consumer.ctx.Err() != nil {
-			return lost(errConsumerClosed, spi.SentNo)
+			e := lost(errConsumerClosed, spi.SentNo)
+			e.Phase = spi.PhasePick
+			return e
 		}
 		now, err := s.target.set.snapshot(ctx, s.ownDeadline())
 		if err != nil {
@@ -87,7 +89,7 @@ func (s *callState) attempts(ctx context.Context) error {
 		if err == nil || !s.elsewhere(err) {
 			return err
 		}
-		if c == nil && !s.tried.add(now, i) {
+		if c == nil && !s.tried.add(now, i) && s.target.set.current.Load().listing == now.listing {
 			return err
 		}
 		if c != nil { // it was going; the endpoint may be back at once

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -17,7 +19,7 @@ type Limits struct {
 	Message    spi.Size `json:"message" doc:"largest request or answer, metadata included"`
 	Metadata   spi.Size `json:"metadata" doc:"largest metadata of a request or answer"`
 	Methods    int      `json:"methods" doc:"methods that one connection may number; further ones travel by name in every request"`
-	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline"`
+	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline, and a peer that lets twice as much wait is disconnected"`
 }
 
 // DefaultLimits returns the limits of docs/protocol.md §8.
@@ -27,16 +29,17 @@ func DefaultLimits() Limits {
 
 func (l Limits) validate() error {
 	return errors.Join(
-		between("limits.message", l.Message, minMessage, 1<<30),
+		between("limits.message", l.Message, minMessage, mostMessage),
 		between("limits.metadata", l.Metadata, minMetadata, min(l.Message, 16<<20)),
 		between("limits.methods", l.Methods, 0, 1<<16),
 		between("limits.write_queue", l.WriteQueue, 64<<10, 1<<30),
 	)
 }
 
-// Reconnect is the backoff between attempts to connect to one endpoint. Attempt k
-// after a failure waits uniform(0.2·d, d), d = min(cap, base·factor^k); the first
-// attempt after the loss of a connection waits uniform(0, first).
+// Reconnect is the backoff between attempts to connect to one endpoint. After
+// failure k, counted from 0, it waits uniform(0.2·d, d), d = min(cap, base·factor^k);
+// the first attempt after the loss of a connection waits uniform(0, first). A
+// connection that was lost before it was stable counts as a failure.
 type Reconnect struct {
 	First  spi.Duration `json:"first" doc:"longest delay before the first attempt after a loss"`
 	Base   spi.Duration `json:"base" doc:"delay after the first failed attempt"`
@@ -114,8 +117,8 @@ func (c ConsumerConfig) Validate() error {
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 	}
-	for name, ref := range c.References {
-		if err := between("timeout", ref.Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(c.References)) {
+		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
 			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
 		}
 	}
@@ -163,10 +166,10 @@ func (c ProviderConfig) Validate() error {
 
 // between reports a value outside [low, high], naming its key.
 func between[T int | float64 | spi.Duration | spi.Size](key string, v, low, high T) error {
-	if v < low || v > high {
-		return &RangeError{Key: key, Message: fmt.Sprintf("%v is not between %v and %v", v, low, high)}
+	if v >= low && v <= high { // what is not a number is neither
+		return nil
 	}
-	return nil
+	return &RangeError{Key: key, Message: fmt.Sprintf("%v is not between %v and %v", v, low, high)}
 }
 
 // RangeError is a configuration value outside its range.

@@ -29,6 +29,10 @@ const (
 	minMetadata = 1 << 10
 )
 
+// mostMessage is the most that a message can be, in bytes, whatever a peer says it
+// takes: lengths must fit into a frame.
+const mostMessage = 1 << 30
+
 // Why a connection ends; [reasonOf] turns them into words for users.
 var (
 	errTooLarge     = errors.New("frame larger than the limits announced")
@@ -61,8 +65,9 @@ type side interface {
 	// idle is called when all that one read brought was handled.
 	idle()
 
-	// closing is called once, by whoever ends the connection, before the socket is
-	// closed: the connection must not be chosen any more. It must not block.
+	// closing is called once, by whoever ends the connection, before anybody learns
+	// of the end and before the socket is closed: the connection must not be chosen
+	// any more. It must not block.
 	closing(cause error)
 
 	// closed is called by run when nothing is written any more.
@@ -83,7 +88,7 @@ type conn struct {
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
-	ended chan struct{} // closed when the first cause is known
+	ended chan struct{} // closed when the first cause is known and nobody can choose the connection any more
 
 	framesIn, framesSkipped atomic.Uint64
 }
@@ -135,8 +140,8 @@ func (c *conn) cleanUp() {
 func (c *conn) close(cause error) {
 	c.once.Do(func() {
 		c.cause = cause
-		close(c.ended)
 		c.closing(cause)
+		close(c.ended)
 		if tcp, ok := c.nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
@@ -174,6 +179,7 @@ func (c *conn) handshake() error {
 	if peer.MaxMessage < minMessage || peer.MaxMetadata < minMetadata {
 		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
 	}
+	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
 	if err := c.opened(peer); err != nil {
 		return err
 	}
@@ -218,8 +224,11 @@ func (c *conn) readFrame() error {
 	switch f.Type {
 	case wire.Ping: // answered here, whatever handlers and queues are doing
 		c.out.answerPing(f.ID)
+		f.owned.release()
 	case wire.Pong:
+		f.owned.release()
 	case wire.Hello:
+		f.owned.release()
 		return protocolErrorf("a second HELLO")
 	default:
 		if err := c.handle(f); err != nil {

@@ -182,7 +182,7 @@ func (c *Consumer) watch(s *endpointSet) {
 		}
 	})
 	if err == nil {
-		err = errClosed
+		err = errConsumerClosed
 	} else {
 		log.WithError(err).Error("the registry cannot be watched")
 	}

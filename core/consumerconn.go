@@ -24,6 +24,7 @@ type consumerConn struct {
 	serializer uint8 // the provider's number for this consumer's serializer
 
 	calls    waiters
+	draining chan struct{} // closed when stopped is set and the endpoint has forgotten the connection
 	inFlight atomic.Int32  // calls that have a waiter
 	late     atomic.Uint64 // answers that nobody waited for
 
@@ -31,7 +32,6 @@ type consumerConn struct {
 	sequence uint64
 	numbers  map[*target]uint64 // methods defined on this connection
 	stopped  bool               // GOAWAY was queued: no more requests
-	draining chan struct{}      // closed when stopped is set
 }
 
 func newConsumerConn(e *endpoint, nc net.Conn) *consumerConn {
@@ -99,12 +99,11 @@ func (c *consumerConn) stop() {
 		return
 	}
 	c.stopped = true
-	close(c.draining)
+	c.out.append(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown})
 	c.out.mu.Unlock()
 	c.endpoint.forget(c)
-	payload := newBuffer(headroom)
-	payload.b = payload.b[:headroom]
-	_ = c.out.send(context.Background(), &outgoing{Header: wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, payload: payload, flush: true})
+	close(c.draining)
+	c.out.kick()
 	c.finish(0)
 }
 
@@ -163,6 +162,11 @@ func (c *consumerConn) send(ctx context.Context, s *callState) error {
 		e.Message += "; the connection's write queue was full: the provider takes no bytes"
 		return e
 	}
+	select {
+	case <-c.ended: // err may only be what the first cause led to
+		err = c.cause
+	default:
+	}
 	e := lost(err, spi.SentNo)
 	e.Phase = spi.PhaseQueue
 	return e
@@ -174,6 +178,11 @@ func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, e
 	if c.stopped {
 		return nil, errGoAway
 	}
+	if f.waited {
+		if s.left = time.Until(s.deadline); s.left <= 0 {
+			return nil, context.DeadlineExceeded
+		}
+	}
 	c.sequence++
 	s.id = c.sequence<<slotBits | uint64(s.waiter.slot)
 	f.ID = s.id
@@ -181,7 +190,7 @@ func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, e
 		head = wire.AppendMethod(head, number)
 	} else {
 		number = uint64(len(c.numbers)) + 1
-		if number > c.peer.MaxMethods {
+		if number > min(c.peer.MaxMethods, c.hello.MaxMethods) {
 			number = 0
 		} else {
 			c.numbers[s.target] = number

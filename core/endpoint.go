@@ -47,7 +47,8 @@ type endpoint struct {
 	last    error         // of the last attempt that failed; nil after one that did not
 
 	// Of run alone.
-	failures int       // failed attempts in a row
+	attempts int       // failed ones since there was a connection
+	failures int       // failed attempts in a row, connections that did not last among them
 	downAt   time.Time // since when there is no connection
 
 	// Guarded by Consumer.mu.
@@ -105,8 +106,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// connect dials and shakes hands once. The connection closes when the endpoint
-// does.
+// connect dials and shakes hands once. The connection drains when the endpoint is no
+// longer listed, and closes when the Consumer does.
 func (e *endpoint) connect() (*consumerConn, error) {
 	cfg := &e.consumer.cfg
 	select { // so that a thousand endpoints do not dial in the same moment
@@ -124,7 +125,12 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	tuneSocket(nc, userTimeout)
 	c := newConsumerConn(e, nc)
 	e.conns.Go(func() {
-		defer context.AfterFunc(e.ctx, func() { c.close(errClosed) })()
+		defer context.AfterFunc(e.consumer.ctx, func() { c.close(errClosed) })()
+		defer context.AfterFunc(e.ctx, func() {
+			if e.consumer.ctx.Err() == nil {
+				c.stop()
+			}
+		})()
 		c.run()
 	})
 	select {
@@ -137,13 +143,14 @@ func (e *endpoint) connect() (*consumerConn, error) {
 
 // failed ends an attempt and returns how long to wait before the next.
 func (e *endpoint) failed(err error) time.Duration {
+	e.attempts++
 	e.failures++
 	var failure *spi.Error
-	if errors.As(err, &failure) && e.failures > 1 {
-		failure.Message = fmt.Sprintf("%s; %d attempts in %v", failure.Message, e.failures, time.Since(e.downAt).Round(time.Millisecond))
+	if errors.As(err, &failure) && e.attempts > 1 {
+		failure.Message = fmt.Sprintf("%s; %d attempts in %v", failure.Message, e.attempts, time.Since(e.downAt).Round(time.Millisecond))
 	}
-	if e.failures == 1 || e.failures%100 == 0 {
-		e.log.WithError(err).WithField("attempts", e.failures).Warn("cannot connect")
+	if e.attempts == 1 || e.attempts%100 == 0 {
+		e.log.WithError(err).WithField("attempts", e.attempts).Warn("cannot connect")
 	}
 	e.become(backoff, nil, err)
 	return e.delay()
@@ -162,27 +169,48 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	select {
 	case <-c.ended:
 	case <-c.draining: // the old connection finishes beside the next one
-		e.log.Info("the provider is shutting down")
 	}
 	e.forget(c) // it may have ended before it was published
-	e.downAt = time.Now()
-	if e.downAt.Sub(since) >= e.consumer.cfg.Reconnect.Stable.D() {
-		e.failures = 0
-	}
+	e.attempts, e.downAt = 0, time.Now()
+	leaving := true
 	select {
-	case <-c.ended:
+	case <-c.draining: // though it may have ended since
 	default:
-		return 0
+		leaving = false
 	}
-	if e.ctx.Err() == nil {
+	switch {
+	case e.ctx.Err() != nil: // nobody wants it any more
+	case leaving:
+		e.log.Info("the provider is shutting down")
+	default:
 		reason, text := reasonOf(c.cause)
 		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
 	}
-	e.become(backoff, nil, nil)
-	if e.failures > 0 { // this one did not last either
-		return e.delay()
+	wait := e.over(time.Since(since), leaving)
+	if wait > 0 {
+		e.become(backoff, nil, nil)
 	}
-	return rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
+	return wait
+}
+
+// over returns how long to wait after a connection that lived for so long. One that
+// did not last counts as a failed attempt, or a provider that takes connections and
+// gives them up would be asked without end.
+func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) {
+	lasted := lived >= e.consumer.cfg.Reconnect.Stable.D()
+	if lasted {
+		e.failures = 0
+	}
+	switch {
+	case e.failures > 0:
+		wait = e.delay()
+	case !leaving:
+		wait = rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
+	}
+	if !lasted {
+		e.failures++
+	}
+	return wait
 }
 
 // delay is how long to wait after so many failures: the cap first, the jitter

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,6 +63,11 @@ func (s *endpointSet) snapshot(ctx context.Context, deadline time.Time) (*snapsh
 	if now := s.current.Load(); now != nil {
 		return now, nil
 	}
+	if errors.Is(s.failed, errClosed) {
+		failure := lost(s.failed, spi.SentNo)
+		failure.Phase = spi.PhaseResolve
+		return nil, failure
+	}
 	return nil, &spi.Error{Code: spi.Unavailable, Phase: spi.PhaseResolve, Sent: spi.SentNo, Message: "the registry cannot be watched: " + s.failed.Error(), Cause: s.failed}
 }
 
@@ -82,15 +88,16 @@ func (c *Consumer) update(s *endpointSet, listed []spi.Endpoint) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if old := s.current.Load(); old != nil {
+	old := s.current.Load()
+	s.recount(next)
+	s.publish(next)
+	if old != nil { // after publish: a call whose endpoint is gone finds the others
 		for _, e := range old.endpoints {
 			if next.index(e.address) < 0 {
 				c.delist(s, e)
 			}
 		}
 	}
-	s.recount(next)
-	s.publish(next)
 	return err
 }
 
@@ -160,7 +167,7 @@ func (c *Consumer) stateChanged(e *endpoint) {
 		if old == nil {
 			continue // its first update is under way and will look
 		}
-		if i := old.index(e.address); i >= 0 && old.endpoints[i] == e && s.place(i, e.currentState()) {
+		if i := old.index(e.address); i >= 0 && s.place(i, e.currentState()) {
 			s.publish(old.listing)
 		}
 	}

@@ -2,8 +2,8 @@ package core
 
 import (
 	"context"
+	"maps"
 	"slices"
-	"strings"
 
 	"github.com/bhrpc/bhrpc/spi"
 )
@@ -21,8 +21,8 @@ const maxListed = 1000
 // Introspection is what a Provider says of itself.
 type Introspection struct {
 	Agent     string        `json:"agent"`
-	Services  []ServiceInfo `json:"services"`  // sorted by name
-	Truncated bool          `json:"truncated"` // there are more than fit
+	Services  []ServiceInfo `json:"services"`  // sorted by name, version and group
+	Truncated bool          `json:"truncated"` // there are more methods than the thousand that fit
 }
 
 // ServiceInfo describes one service.
@@ -48,23 +48,28 @@ func (p *Provider) Services() Introspection {
 	defer p.mu.Unlock()
 	list := Introspection{Agent: agent, Services: []ServiceInfo{}}
 	left := maxListed
-	for _, s := range p.services {
+	for _, key := range slices.Sorted(maps.Keys(p.services)) {
+		s := p.services[key]
 		if s.Name == IntrospectionService {
 			continue
 		}
-		info := ServiceInfo{Name: s.Name, Version: s.Version, Group: s.Group}
-		for _, m := range s.Methods {
-			if left--; left < 0 {
-				list.Truncated = true
-				break
-			}
-			info.Methods = append(info.Methods, m.Signature)
+		info := ServiceInfo{Name: s.Name, Version: s.Version, Group: s.Group, Methods: s.signatures()}
+		if len(info.Methods) > left {
+			info.Methods, list.Truncated = info.Methods[:left], true
 		}
-		slices.Sort(info.Methods)
-		list.Services = append(list.Services, info)
+		if left -= len(info.Methods); len(info.Methods) > 0 {
+			list.Services = append(list.Services, info)
+		}
 	}
-	slices.SortFunc(list.Services, func(a, b ServiceInfo) int {
-		return strings.Compare(spi.ServiceKey(a.Name, a.Version, a.Group), spi.ServiceKey(b.Name, b.Version, b.Group))
-	})
 	return list
+}
+
+// signatures returns those of the methods, sorted.
+func (s *Service) signatures() []string {
+	all := make([]string, len(s.Methods))
+	for i, m := range s.Methods {
+		all[i] = m.Signature
+	}
+	slices.Sort(all)
+	return all
 }

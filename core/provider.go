@@ -51,7 +51,7 @@ type Provider struct {
 	conns     map[*providerConn]bool
 	empty     chan struct{} // closed when closing and there are no connections; nil before
 
-	methods atomic.Pointer[map[string]map[string]served] // what services offers, for readers
+	methods atomic.Pointer[map[string]map[string]served] // what services offers, for readers; never nil
 }
 
 // NewProvider returns a Provider that serves nothing yet. Errors are about the
@@ -76,6 +76,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
+	p.methods.Store(new(map[string]map[string]served))
 	p.queue.run = (*request).run
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
@@ -102,9 +103,7 @@ func (p *Provider) Register(s *Service) error {
 func (p *Provider) add(s *Service) {
 	p.services[s.Key()] = s
 	methods := make(map[string]map[string]served)
-	if old := p.methods.Load(); old != nil {
-		maps.Copy(methods, *old)
-	}
+	maps.Copy(methods, *p.methods.Load())
 	own := make(map[string]served)
 	for _, m := range s.Methods {
 		own[m.Name] = served{&spi.Method{Service: s.Name, Name: m.Name, Version: s.Version, Group: s.Group, Host: m}, m}
@@ -151,10 +150,7 @@ func (p *Provider) admit() bool {
 
 func (p *Provider) release() {
 	if p.admitted.Add(-1) == 0 && p.ending.Load() {
-		select {
-		case p.quiet <- struct{}{}:
-		default:
-		}
+		p.tellQuiet()
 	}
 }
 
@@ -337,7 +333,15 @@ func (p *Provider) handlersLeft() int {
 			return int(p.admitted.Load())
 		}
 	}
+	p.tellQuiet() // another Shutdown may wait too
 	return 0
+}
+
+func (p *Provider) tellQuiet() {
+	select {
+	case p.quiet <- struct{}{}:
+	default:
+	}
 }
 
 // stopAccepting closes the listeners and returns the connections that are left.

@@ -89,7 +89,7 @@ func (c *providerConn) handle(f frame) error {
 		over := len(c.requests) == 0
 		c.mu.Unlock()
 		if over {
-			c.goodbye()
+			c.out.finish(errGoAway)
 		}
 	case wire.Response, wire.Error:
 		f.owned.release()
@@ -126,10 +126,11 @@ func (c *providerConn) request(f frame) error {
 		reply := errorReply(f.ID, refusal, nil)
 		return c.reply(&reply, false)
 	}
-	if r.target.method.Inline {
+	if r.target.method.Inline && !c.out.full() {
 		r.run()
 		return nil
 	}
+	r.mayWait = true
 	if err := c.accept(r); err != nil {
 		r.free()
 		return err
@@ -148,7 +149,11 @@ func (c *providerConn) served(meta wire.RequestMeta) (served, error) {
 		if meta.Number > uint64(len(c.methods)) {
 			return served{}, protocolErrorf("method %d was never defined", meta.Number)
 		}
-		return c.methods[meta.Number-1], nil
+		target := &c.methods[meta.Number-1]
+		if target.method == nil { // its service may have been registered since
+			*target = c.provider.find(target.id.Service, target.id.Name)
+		}
+		return *target, nil
 	}
 	if len(meta.Service) > 2*maxName || len(meta.Method) > maxName {
 		return served{}, protocolErrorf("a name of more than %d bytes", maxName)
@@ -177,8 +182,9 @@ func (c *providerConn) accept(r *request) error {
 	return nil
 }
 
-// reply sends an answer. The reader may not wait for room: a consumer that asks
-// and does not read is disconnected.
+// reply sends an answer. The reader may not wait for room, so its answers go beyond
+// the limit of the write queue; a consumer that asks and does not read is
+// disconnected.
 func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 	f.wait, f.flush, f.yield = mayWait, mayWait, true
 	err := c.out.send(context.Background(), f)
@@ -187,6 +193,11 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 		return errWriteStalled
 	}
 	return nil // a connection that ended needs no answer
+}
+
+// takes reports whether an answer is within what the consumer takes.
+func (c *providerConn) takes(f *outgoing) bool {
+	return uint64(len(f.payload.b)-headroom) <= c.maxMessage && uint64(f.metadata) <= c.maxMetadata
 }
 
 // answered removes a request, and closes a connection after its last answer when
@@ -198,14 +209,8 @@ func (c *providerConn) answered(r *request) {
 	c.mu.Unlock()
 	r.free()
 	if over {
-		c.goodbye()
+		c.out.finish(errGoAway)
 	}
-}
-
-// goodbye ends a connection that has nothing left to do.
-func (c *providerConn) goodbye() {
-	c.out.farewell()
-	c.close(errGoAway)
 }
 
 // leave asks the consumer for no more requests.
@@ -216,7 +221,8 @@ func (c *providerConn) leave() {
 
 func (c *providerConn) closing(error) {}
 
-// closed cancels the handlers of this consumer.
+// closed cancels the handlers of this consumer. What its last read brought goes to
+// the workers all the same: they count it as over, and run nothing.
 func (c *providerConn) closed(cause error) {
 	c.mu.Lock()
 	left := slices.Collect(maps.Values(c.requests))
@@ -224,6 +230,7 @@ func (c *providerConn) closed(cause error) {
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
 	}
+	c.idle()
 	c.provider.gone(c, cause)
 }
 

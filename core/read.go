@@ -25,6 +25,8 @@ type frameReader struct {
 
 	take func() []byte // what raw calls back, stored once
 	drop func()
+
+	first [wire.HeaderSize]byte // what waits for the next bytes where there is no raw
 }
 
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
@@ -84,7 +86,8 @@ func (r *frameReader) next() (frame, error) {
 	r.r += wire.HeaderSize
 	f.owned = newBuffer(size)
 	n := copy(f.owned.b[:size], r.buf.b[r.r:r.w])
-	r.r += n
+	r.r += n // that was all: the frame is larger than the buffer
+	r.release()
 	if _, err := io.ReadFull(r.nc, f.owned.b[n:size]); err != nil {
 		f.owned.release()
 		return frame{}, noEOF(err)
@@ -121,16 +124,28 @@ func (r *frameReader) read() error {
 		r.release()
 	}
 	if r.raw == nil {
-		n, err := r.nc.Read(r.room())
-		r.w += n
-		if n > 0 {
-			return nil
-		}
-		return err
+		return r.readPlain()
 	}
 	n, err := r.raw.readSome(r.take, r.drop)
 	r.w += n
 	return err
+}
+
+// readPlain is read where Read must be given memory before there is data.
+func (r *frameReader) readPlain() error {
+	into := r.first[:]
+	if r.buf != nil {
+		into = r.room()
+	}
+	n, err := r.nc.Read(into)
+	if n == 0 {
+		return err
+	}
+	if r.buf == nil {
+		copy(r.room(), into[:n])
+	}
+	r.w += n
+	return nil
 }
 
 // room returns where the next bytes go; it takes a buffer if there is none.

@@ -139,10 +139,10 @@ func (r *request) answer() error {
 			return &spi.Error{Code: spi.Internal, Phase: spi.PhaseEncode, Message: "result: " + err.Error()}
 		}
 	}
-	if size := len(b.b) - headroom; uint64(size) > r.conn.maxMessage || uint64(r.reply.metadata) > r.conn.maxMetadata {
-		b.release()
+	if !r.conn.takes(&r.reply) {
+		defer b.release()
 		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseEncode,
-			Message: fmt.Sprintf("the answer has %d bytes, %d of them metadata; the consumer takes %d and %d", size, r.reply.metadata, r.conn.maxMessage, r.conn.maxMetadata)}
+			Message: fmt.Sprintf("the answer has %d bytes, %d of them metadata; the consumer takes %d and %d", len(b.b)-headroom, r.reply.metadata, r.conn.maxMessage, r.conn.maxMetadata)}
 	}
 	r.conn.reply(&r.reply, r.mayWait)
 	return nil
@@ -160,11 +160,12 @@ func (r *request) fail(err error) {
 	if r.ctx.unwanted.Load() {
 		return
 	}
-	pairs := r.call.ReplyMetadata
-	if uint64(len(appendPairs(nil, pairs))) > r.conn.maxMetadata {
-		pairs = nil
+	failure := toSend(err)
+	r.reply = errorReply(r.id, failure, r.call.ReplyMetadata)
+	if !r.conn.takes(&r.reply) {
+		r.reply.payload.release()
+		r.reply = errorReply(r.id, failure, nil)
 	}
-	r.reply = errorReply(r.id, toSend(err), pairs)
 	r.conn.reply(&r.reply, r.mayWait)
 }
 
@@ -187,28 +188,33 @@ func toSend(err error) *spi.Error {
 	if errors.As(err, &own) {
 		e.Reason, e.Details = own.Reason, own.Details
 	}
+	if !e.Code.Valid() {
+		e.Code = spi.Unknown
+	}
 	return e
 }
 
-// Bounds of what an error may say, so that it is never larger than what a consumer
-// takes.
+// Bounds of what an error may say, in bytes. Together they are below minMessage,
+// which every consumer takes.
 const (
-	maxErrorText   = 8 << 10  // each text
+	maxErrorText   = 8 << 10  // message and hint
+	maxErrorWord   = maxName  // reason and phase
 	maxErrorDetail = 32 << 10 // all details together
 )
 
-func shorten(text string) string {
-	if len(text) <= maxErrorText {
+func shorten(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // bounded returns details, or nil if they are too large.
 func bounded(details map[string]string) map[string]string {
+	const framing = 8 // of one detail, at most
 	size := 0
 	for k, v := range details {
-		size += len(k) + len(v)
+		size += framing + len(k) + len(v)
 	}
 	if size > maxErrorDetail {
 		return nil
@@ -221,7 +227,11 @@ func errorReply(id uint64, e *spi.Error, pairs spi.Metadata) outgoing {
 	b := newBuffer(smallest)
 	b.b = appendPairs(b.b[:headroom], pairs)
 	metadata := len(b.b) - headroom
-	b.b = wire.AppendError(b.b, wire.ErrorBody{Message: shorten(e.Message), Reason: shorten(e.Reason), Phase: string(e.Phase), Details: bounded(e.Details), Hint: shorten(e.Hint)})
+	b.b = wire.AppendError(b.b, wire.ErrorBody{
+		Message: shorten(e.Message, maxErrorText), Hint: shorten(e.Hint, maxErrorText),
+		Reason: shorten(e.Reason, maxErrorWord), Phase: shorten(string(e.Phase), maxErrorWord),
+		Details: bounded(e.Details),
+	})
 	return outgoing{Header: wire.Header{Type: wire.Error, Code: uint8(e.Code), ID: id}, payload: b, metadata: metadata}
 }
 
@@ -238,6 +248,9 @@ func (r *request) crashed(value any) {
 	failure.Hint = "the provider's log has the stack"
 	log.Errorf("%s\n%s", failure.Message, debug.Stack())
 	r.fail(failure)
+	if value == nil && r.target.method.Inline { // the reader ends with its goroutine: nobody else will flush
+		r.conn.out.farewell()
+	}
 }
 
 // newRequest accepts a request, or says why not.
@@ -259,7 +272,6 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	r := p.requests.Get().(*request)
 	r.conn, r.id, r.target, r.offer = c, f.ID, target, o
 	r.list, r.metadata, r.pairs = f.Flags&wire.FlagList != 0, int(f.Metadata), meta.Pairs
-	r.mayWait = !target.method.Inline
 	r.payload = f.keep()
 	r.ctx = &handlerContext{base: p.ctx, call: &r.call}
 	if meta.HasTimeout {

@@ -54,7 +54,7 @@ type Method struct {
 	Name      string
 	Signature string // for people: "Say(string) string"
 	Void      bool   // it has no result
-	Inline    bool   // run it in the connection's reader; it must not block
+	Inline    bool   // run it in the connection's reader, unless answers wait for room there; it must not block
 
 	// NewArgs returns zero arguments, pointers all, to be decoded into. FreeArgs, if
 	// set, takes them back after the call.
@@ -83,7 +83,11 @@ func NewService(name string, impl any) (*Service, error) {
 		return nil, errors.New("a service is a value with methods, not nil")
 	}
 	if name == "" {
-		name = reflect.Indirect(v).Type().Name()
+		t := v.Type()
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		name = t.Name()
 	}
 	if !serviceNames.MatchString(name) {
 		return nil, fmt.Errorf("service %q (%T) needs a name of letters, digits and _ . / -", name, impl)
@@ -105,7 +109,7 @@ func NewService(name string, impl any) (*Service, error) {
 		return s, nil
 	}
 	hint := ""
-	if t := v.Type(); t.Kind() == reflect.Struct && reflect.PointerTo(t).NumMethod() > 0 {
+	if t := v.Type(); reflect.PointerTo(t).NumMethod() > t.NumMethod() {
 		hint = fmt.Sprintf("; its methods belong to *%s, so pass a pointer", t.Name())
 	} else if len(s.Skipped) > 0 {
 		hint = "; " + strings.Join(s.Skipped, "; ")

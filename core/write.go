@@ -40,7 +40,8 @@ const (
 	farewellTimeout = 100 * time.Millisecond
 )
 
-// errQueueFull is for frames that must not wait for room.
+// errQueueFull is for frames that must not wait for room: twice the limit waits
+// already.
 var errQueueFull = errors.New("write queue is full")
 
 // outbox is the write side of a connection; docs/connections.md §2 draws it.
@@ -49,19 +50,21 @@ var errQueueFull = errors.New("write queue is full")
 // lives as long as there is something to wait for.
 type outbox struct {
 	nc      net.Conn
-	raw     *rawConn      // nil: no descriptor, always the goroutine
-	limit   int           // bytes that may wait to be handed to the kernel
+	raw     rawWriter     // nil: no descriptor, always the goroutine
+	limit   int           // bytes that may wait to be handed to the kernel, before senders do
 	timeout time.Duration // a write that does not finish within it fails
 	fail    func(error)   // ends the connection; called by the flusher, without mu
 
 	mu       sync.Mutex
 	err      error // set: nothing is accepted or written any more
+	last     error // set: what ends the connection once nothing waits
 	flushing bool  // somebody is in flush or flushWaiting
 	quiet    sync.Cond
 	flushers sync.WaitGroup // Add happens with mu held and flushing set
 
 	control []byte // whole control frames that wait; they go before data
-	pong    uint64 // PING to answer; 0: none. A later PONG answers for earlier ones
+	pinged  bool   // a PONG is owed
+	pong    uint64 // for this PING; it answers for earlier ones
 
 	segments []segment // data that waits; the first is next
 	open     bool      // the last segment may take more small frames
@@ -75,6 +78,12 @@ type outbox struct {
 
 	waiting []*roomWaiter // senders waiting for room, in order
 	head    []byte        // scratch for push
+}
+
+// rawWriter hands over as much of b as is taken at once, possibly nothing, and
+// never blocks. It is a [rawConn], but in tests.
+type rawWriter interface {
+	write(b []byte) (int, error)
 }
 
 // segment is a run of whole frames. from is how much of it was handed over, or is
@@ -93,7 +102,10 @@ type roomWaiter struct {
 }
 
 func (o *outbox) init(nc net.Conn, raw *rawConn, limit int, timeout time.Duration, fail func(error)) {
-	o.nc, o.raw, o.limit, o.timeout, o.fail = nc, raw, limit, timeout, fail
+	o.nc, o.limit, o.timeout, o.fail = nc, limit, timeout, fail
+	if raw != nil { // or the interface would hold a nil pointer and not be nil
+		o.raw = raw
+	}
 	o.quiet.L = &o.mu
 }
 
@@ -107,8 +119,9 @@ type outgoing struct {
 	metadata int      // bytes of metadata
 	assigner assigner // nil: the header is complete
 
-	wait     bool      // wait for room under the context; otherwise errQueueFull
+	wait     bool      // wait for room under the context; otherwise exceed the limit, or errQueueFull
 	deadline time.Time // of waiting for room, beside the context's; zero: none
+	waited   bool      // set by send: it did wait
 	flush    bool      // flush now; otherwise with the next flush or kick
 	yield    bool      // let others append first
 }
@@ -132,8 +145,8 @@ func (o *outbox) send(ctx context.Context, f *outgoing) error {
 		size, err = o.push(f)
 		o.queued += size - promised
 	}
+	o.grant() // what was promised and is not needed
 	if err != nil {
-		o.grant()
 		o.mu.Unlock()
 		f.payload.release()
 		return err
@@ -158,13 +171,14 @@ func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
 	if o.err != nil {
 		return o.err
 	}
-	if len(o.waiting) == 0 && o.fits(size) {
+	if !f.wait && o.queued < 2*o.limit || len(o.waiting) == 0 && o.fits(size) {
 		o.queued += size
 		return nil
 	}
 	if !f.wait {
 		return errQueueFull
 	}
+	f.waited = true
 	w := &roomWaiter{need: size, done: make(chan struct{}, 1)}
 	o.waiting = append(o.waiting, w)
 	o.mu.Unlock()
@@ -189,6 +203,13 @@ func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
 		o.waiting = slices.Delete(o.waiting, i, i+1)
 	}
 	return err
+}
+
+// full reports that senders wait for room, or would soon.
+func (o *outbox) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.queued >= o.limit
 }
 
 // fits: a frame larger than the whole queue still goes out, alone.
@@ -240,10 +261,11 @@ func (o *outbox) push(f *outgoing) (int, error) {
 		from := headroom - len(head)
 		copy(f.payload.b[from:], head)
 		o.segments, o.open = append(o.segments, segment{f.payload, from}), false
-	default: // long names: the head does not fit in front
-		s := o.room(len(head))
-		s.b = append(s.b, head...)
-		o.segments, o.open = append(o.segments, segment{f.payload, headroom}), false
+	default: // long names do not fit in front; a method's first call only
+		whole := newBuffer(size)
+		whole.b = append(append(whole.b, head...), payload...)
+		f.payload.release()
+		o.segments, o.open = append(o.segments, segment{whole, 0}), false
 	}
 	return size, nil
 }
@@ -275,14 +297,13 @@ func (o *outbox) sendControl(h wire.Header, body []byte) {
 func (o *outbox) answerPing(sequence uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pong = max(o.pong, sequence)
+	o.pinged, o.pong = true, max(o.pong, sequence)
 }
 
 // kick flushes what was queued without a flush.
 func (o *outbox) kick() {
 	o.mu.Lock()
-	nothing := o.current.buffer == nil && len(o.control) == 0 && o.pong == 0 && len(o.segments) == 0
-	if o.flushing || o.err != nil || nothing {
+	if o.flushing || o.idle() {
 		o.mu.Unlock()
 		return
 	}
@@ -291,20 +312,18 @@ func (o *outbox) kick() {
 	o.flush()
 }
 
+// idle reports that there is nothing to write, or no sense in it. mu is held.
+func (o *outbox) idle() bool {
+	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && len(o.segments) == 0
+}
+
 // flush writes until nothing is left, the kernel takes no more, or others were
 // served long enough; then flushWaiting takes over. The caller has set flushing
 // and does not hold mu.
 func (o *outbox) flush() {
 	o.mu.Lock()
-	for round := 0; ; round++ {
+	for round := 0; o.raw != nil && round < flushRounds && !o.idle(); round++ {
 		bytes := o.next()
-		if bytes == nil {
-			o.rest(nil)
-			return
-		}
-		if o.raw == nil || round == flushRounds {
-			break
-		}
 		o.mu.Unlock()
 		n, err := o.raw.write(bytes)
 		o.mu.Lock()
@@ -317,6 +336,10 @@ func (o *outbox) flush() {
 			break
 		}
 	}
+	if o.idle() {
+		o.rest(nil)
+		return
+	}
 	o.flushers.Go(o.flushWaiting)
 	o.mu.Unlock()
 }
@@ -324,10 +347,10 @@ func (o *outbox) flush() {
 // flushWaiting is flush in a goroutine of its own, which waits for the kernel.
 func (o *outbox) flushWaiting() {
 	o.mu.Lock()
-	for bytes := o.next(); bytes != nil; bytes = o.next() {
-		timeout := o.timeout // for this write alone, so a slow but steady peer is not cut
+	for !o.idle() {
+		bytes := o.next()
+		_ = o.nc.SetWriteDeadline(time.Now().Add(o.timeout)) // for this write alone: who takes a quantum in that time is slow, but not dead
 		o.mu.Unlock()
-		_ = o.nc.SetWriteDeadline(time.Now().Add(timeout))
 		n, err := o.nc.Write(bytes)
 		o.mu.Lock()
 		o.wrote(n)
@@ -343,29 +366,23 @@ func (o *outbox) flushWaiting() {
 }
 
 // next returns the bytes to write now: what is left of the current segment, or the
-// control frames, or the next segment. It returns nil if there is nothing, or no
-// sense in writing it. mu is held.
+// control frames, or the next segment. The outbox is not idle, and wrote follows.
+// mu is held.
 func (o *outbox) next() []byte {
-	if o.err != nil {
-		return nil
-	}
-	if o.current.buffer == nil {
-		switch {
-		case len(o.control) > 0 || o.pong != 0:
-			b := newBuffer(len(o.control) + wire.HeaderSize)
-			if o.pong != 0 {
-				b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
-			}
-			b.b = append(b.b, o.control...)
-			o.control, o.pong = o.control[:0], 0
-			o.current, o.currentData = segment{b, 0}, false
-		case len(o.segments) > 0:
-			o.current, o.currentData = o.segments[0], true
-			o.segments = slices.Delete(o.segments, 0, 1)
-			o.open = o.open && len(o.segments) > 0
-		default:
-			return nil
+	switch {
+	case o.current.buffer != nil:
+	case len(o.control) > 0 || o.pinged:
+		b := newBuffer(len(o.control) + wire.HeaderSize)
+		if o.pinged {
+			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 		}
+		b.b = append(b.b, o.control...)
+		o.control, o.pinged, o.pong = o.control[:0], false, 0
+		o.current, o.currentData = segment{b, 0}, false
+	default:
+		o.current, o.currentData = o.segments[0], true
+		o.segments = slices.Delete(o.segments, 0, 1)
+		o.open = o.open && len(o.segments) > 0
 	}
 	rest := o.current.b[o.current.from:]
 	rest = rest[:min(len(rest), quantum)]
@@ -394,6 +411,9 @@ func (o *outbox) rest(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = errWriteStalled
 	}
+	if err == nil && o.err == nil {
+		err = o.last
+	}
 	if o.err == nil {
 		o.err = err // a torn frame must not be followed by another one
 	}
@@ -403,6 +423,15 @@ func (o *outbox) rest(err error) {
 	if err != nil {
 		o.fail(err)
 	}
+}
+
+// append queues a frame without payload behind all data, whether there is room or
+// not. mu is held.
+func (o *outbox) append(h wire.Header) {
+	s := o.room(wire.HeaderSize)
+	s.b = wire.AppendHeader(s.b, h)
+	o.accepted += wire.HeaderSize
+	o.queued += wire.HeaderSize
 }
 
 // sent says whether the kernel may have taken bytes of the frame at position.
@@ -416,39 +445,48 @@ func (o *outbox) sent(position uint64) spi.Sent {
 }
 
 // cancel queues a CANCEL for the request at position, behind it, and returns
-// whether the request may have been sent.
+// whether the request may have been sent or, because it still waits, will be.
 func (o *outbox) cancel(id, position uint64) spi.Sent {
 	header := wire.Header{Type: wire.Cancel, ID: id}
 	o.mu.Lock()
-	sent := spi.SentNo
+	sent := spi.SentMaybe
 	switch {
-	case o.err != nil:
-		if position < o.reach {
-			sent = spi.SentMaybe
+	case o.err != nil: // nothing more is written
+		if position >= o.reach {
+			sent = spi.SentNo
 		}
 	case position < o.reach: // written, or being written: control goes after it
-		sent = spi.SentMaybe
 		o.control = wire.AppendHeader(o.control, header)
-	default: // still waiting among the data: behind it
-		s := o.room(wire.HeaderSize)
-		s.b = wire.AppendHeader(s.b, header)
-		o.accepted += wire.HeaderSize
-		o.queued += wire.HeaderSize
+	default:
+		o.append(header)
 	}
 	o.mu.Unlock()
 	o.kick()
 	return sent
 }
 
+// finish ends the connection with cause when everything that waits is written. It
+// does not wait for that.
+func (o *outbox) finish(cause error) {
+	o.mu.Lock()
+	o.last = cause
+	over := !o.flushing && o.idle()
+	o.mu.Unlock()
+	if over {
+		o.fail(cause)
+		return
+	}
+	o.kick()
+}
+
 // farewell flushes what waits and returns when it is written, or the connection
 // has failed, or the time for last words is over.
 func (o *outbox) farewell() {
-	o.mu.Lock()
-	o.timeout = min(o.timeout, farewellTimeout)
-	o.mu.Unlock()
 	o.kick()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.timeout = min(o.timeout, farewellTimeout)
+	_ = o.nc.SetWriteDeadline(time.Now().Add(o.timeout)) // of a write that waits already
 	for o.flushing {
 		o.quiet.Wait()
 	}

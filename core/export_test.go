@@ -1,0 +1,29 @@
+package core
+
+// SlotsInUse returns how many calls hold a slot on the connections that are up.
+func (c *Consumer) SlotsInUse() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, e := range c.endpoints {
+		e.mu.Lock()
+		if e.conn != nil {
+			n += e.conn.calls.inUse()
+		}
+		e.mu.Unlock()
+	}
+	return n
+}
+
+// Requests returns how many requests are queued or running.
+func (p *Provider) Requests() int { return int(p.admitted.Load()) }
+
+// Conns returns how many connections are not cleaned up.
+func (p *Provider) Conns() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns)
+}
+
+// KeptWorkers is how many goroutines a Provider keeps for requests to come.
+const KeptWorkers = keptWorkers

@@ -1,0 +1,58 @@
+package core
+
+import (
+	"sync"
+	"testing"
+)
+
+// ledger notes every buffer that is taken and given back, and spoils those given
+// back, so that whoever still reads one reads nonsense.
+type ledger struct {
+	t   testing.TB
+	mu  sync.Mutex
+	out map[*buffer]bool
+}
+
+// openLedger begins to note; settle ends it.
+func openLedger(t testing.TB) *ledger {
+	l := &ledger{t: t, out: make(map[*buffer]bool)}
+	traceBuffer = l.note
+	return l
+}
+
+func (l *ledger) note(b *buffer, taken bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case taken && l.out[b]:
+		l.t.Error("a buffer was taken that somebody has")
+	case taken:
+		l.out[b] = true
+	case !l.out[b]:
+		l.t.Error("a buffer was given back twice")
+	default:
+		delete(l.out, b)
+		spoil(b.b[:cap(b.b)])
+	}
+}
+
+func spoil(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	b[0] = 0xDB
+	for n := 1; n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
+	}
+}
+
+// settle ends the noting; every buffer must have been given back.
+func (l *ledger) settle() {
+	l.t.Helper()
+	traceBuffer = nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for b := range l.out {
+		l.t.Errorf("a buffer of %d bytes was never given back; it begins with %.40x", cap(b.b), b.b)
+	}
+}

@@ -1,0 +1,181 @@
+package core
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+// bound is one key with the ends of its range, as changes of a configuration.
+type bound[C any] struct {
+	key       string
+	low, high func(c *C) // the last values that are allowed
+	below     func(c *C) // the first that is not; nil: there is none
+	above     func(c *C)
+	text      string // what the error says
+}
+
+func durations[C any](key string, field func(c *C) *spi.Duration, low, high time.Duration, text string) bound[C] {
+	set := func(d time.Duration) func(*C) { return func(c *C) { *field(c) = spi.Duration(d) } }
+	return bound[C]{key, set(low), set(high), set(low - 1), set(high + 1), text}
+}
+
+func sizesOf[C any](key string, field func(c *C) *spi.Size, low, high spi.Size, text string) bound[C] {
+	set := func(s spi.Size) func(*C) { return func(c *C) { *field(c) = s } }
+	return bound[C]{key, set(low), set(high), set(low - 1), set(high + 1), text}
+}
+
+func numbers[C any, N int | float64](key string, field func(c *C) *N, low, high N, text string) bound[C] {
+	set := func(n N) func(*C) { return func(c *C) { *field(c) = n } }
+	return bound[C]{key, set(low), set(high), set(low - 1), set(high + 1), text}
+}
+
+// limitBounds are those of a part that both configurations have.
+func limitBounds[C any](limits func(c *C) *Limits) []bound[C] {
+	return []bound[C]{
+		sizesOf("limits.message", func(c *C) *spi.Size { return &limits(c).Message }, 64<<10, 1<<30, "is not between 64KiB and 1GiB"),
+		sizesOf("limits.metadata", func(c *C) *spi.Size { return &limits(c).Metadata }, 1<<10, 16<<20, "is not between 1KiB and 16MiB"),
+		numbers("limits.methods", func(c *C) *int { return &limits(c).Methods }, 0, 1<<16, "is not between 0 and 65536"),
+		sizesOf("limits.write_queue", func(c *C) *spi.Size { return &limits(c).WriteQueue }, 64<<10, 1<<30, "is not between 64KiB and 1GiB"),
+	}
+}
+
+func checkBounds[C interface{ Validate() error }](t *testing.T, defaults func() C, bounds []bound[C]) {
+	if err := defaults().Validate(); err != nil {
+		t.Errorf("the defaults: got %v, want no error", err)
+	}
+	for _, b := range bounds {
+		t.Run(b.key, func(t *testing.T) {
+			for _, good := range []func(*C){b.low, b.high} {
+				c := defaults()
+				good(&c)
+				if err := c.Validate(); strings.Contains(errorText(err), b.key+":") {
+					t.Errorf("at the end of the range: got %v, want no error", err)
+				}
+			}
+			for _, bad := range []func(*C){b.below, b.above} {
+				c := defaults()
+				bad(&c)
+				err := c.Validate()
+				var wrong *RangeError
+				if !errors.As(err, &wrong) || wrong.Key != b.key || !strings.HasSuffix(wrong.Error(), b.text) {
+					t.Errorf("beyond the range: got %v, want a RangeError of %s that %s", err, b.key, b.text)
+				}
+			}
+		})
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestConsumerConfigValidate(t *testing.T) {
+	type C = ConsumerConfig
+	checkBounds(t, DefaultConsumerConfig, append(limitBounds(func(c *C) *Limits { return &c.Limits }),
+		durations("timeout", func(c *C) *spi.Duration { return &c.Timeout }, time.Millisecond, 24*time.Hour, "is not between 1ms and 24h0m0s"),
+		durations("dial_timeout", func(c *C) *spi.Duration { return &c.DialTimeout }, time.Millisecond, 10*time.Minute, "is not between 1ms and 10m0s"),
+		durations("handshake_timeout", func(c *C) *spi.Duration { return &c.HandshakeTimeout }, time.Millisecond, 10*time.Minute, "is not between 1ms and 10m0s"),
+		durations("write_timeout", func(c *C) *spi.Duration { return &c.WriteTimeout }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
+		durations("reconnect.first", func(c *C) *spi.Duration { return &c.Reconnect.First }, 0, time.Minute, "is not between 0s and 1m0s"),
+		durations("reconnect.base", func(c *C) *spi.Duration { return &c.Reconnect.Base }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
+		numbers("reconnect.factor", func(c *C) *float64 { return &c.Reconnect.Factor }, 1, 10, "is not between 1 and 10"),
+		durations("reconnect.cap", func(c *C) *spi.Duration { return &c.Reconnect.Cap }, 500*time.Millisecond, time.Hour, "is not between 500ms and 1h0m0s"),
+		durations("reconnect.stable", func(c *C) *spi.Duration { return &c.Reconnect.Stable }, 0, time.Hour, "is not between 0s and 1h0m0s"),
+	))
+}
+
+func TestProviderConfigValidate(t *testing.T) {
+	type C = ProviderConfig
+	checkBounds(t, DefaultProviderConfig, append(limitBounds(func(c *C) *Limits { return &c.Limits }),
+		numbers("max_requests", func(c *C) *int { return &c.MaxRequests }, 1, 1<<20, "is not between 1 and 1048576"),
+		durations("handshake_timeout", func(c *C) *spi.Duration { return &c.HandshakeTimeout }, time.Millisecond, 10*time.Minute, "is not between 1ms and 10m0s"),
+		durations("write_timeout", func(c *C) *spi.Duration { return &c.WriteTimeout }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
+		durations("drain_timeout", func(c *C) *spi.Duration { return &c.DrainTimeout }, 0, time.Hour, "is not between 0s and 1h0m0s"),
+		numbers("weight", func(c *C) *int { return &c.Weight }, 1, 1_000_000, "is not between 1 and 1000000"),
+	))
+}
+
+func TestConfigValidateListsEverything(t *testing.T) {
+	c := DefaultConsumerConfig()
+	c.Timeout, c.Limits.Methods, c.Reconnect.Factor = 0, -1, math.NaN()
+	c.References = map[string]Reference{"Greeter": {Timeout: -1}, "Fine": {}}
+	text := errorText(c.Validate())
+	for _, want := range []string{
+		"timeout: 0s is not between 1ms and 24h0m0s", "limits.methods: -1 is not between 0 and 65536", "reconnect.factor: NaN is not between 1 and 10",
+		"reference Greeter: timeout: -1ns is not between 0s and 24h0m0s",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got %q, want also %q", text, want)
+		}
+	}
+	if strings.Contains(text, "Fine") {
+		t.Errorf("got %q, want nothing about Fine", text)
+	}
+}
+
+// Metadata is a part of a message, and what is said of it makes sense even where
+// the message is wrong itself.
+func TestConfigValidateMetadataWithinMessage(t *testing.T) {
+	c := DefaultConsumerConfig()
+	c.Limits.Message, c.Limits.Metadata = 64<<10, 64<<10+1
+	if got := errorText(c.Validate()); got != "limits.metadata: 65537 is not between 1KiB and 64KiB" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestNewConsumerRefuses(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(c *ConsumerConfig)
+		want   string
+	}{
+		{"a value out of range", func(c *ConsumerConfig) { c.Timeout = 0 }, "timeout: 0s is not between 1ms and 24h0m0s"},
+		{"no serializer", func(c *ConsumerConfig) { c.Serializer = nil }, "a consumer needs a serializer and its name"},
+		{"no name of it", func(c *ConsumerConfig) { c.SerializerName = "" }, "a consumer needs a serializer and its name"},
+		{"no load balancer", func(c *ConsumerConfig) { c.LoadBalancer = nil }, "a consumer needs a load balancer"},
+		{"nowhere to go", func(c *ConsumerConfig) { c.Endpoints = nil }, "a consumer needs either endpoints or a registry"},
+		{"a balancer that fails", func(c *ConsumerConfig) { c.LoadBalancer = &chooser{err: errors.New("no")} }, "build the load balancer for 1 endpoints: no"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := DefaultConsumerConfig()
+			cfg.Endpoints, cfg.SerializerName, cfg.Serializer, cfg.LoadBalancer = []spi.Endpoint{{Address: "127.0.0.1:1"}}, "sealed", sealed{}, &chooser{}
+			test.change(&cfg)
+			if c, err := NewConsumer(cfg); c != nil || errorText(err) != test.want {
+				t.Errorf("got %v, %q, want %q", c, errorText(err), test.want)
+			}
+		})
+	}
+}
+
+func TestNewProviderRefuses(t *testing.T) {
+	many := make(map[string]spi.Serializer)
+	for i := range 256 {
+		many[string(rune('a'+i))] = sealed{}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(c *ProviderConfig)
+		want   string
+	}{
+		{"a value out of range", func(c *ProviderConfig) { c.Weight = 0 }, "weight: 0 is not between 1 and 1000000"},
+		{"no serializer", func(c *ProviderConfig) { c.Serializers = nil }, "a provider offers 1 to 255 serializers, not 0"},
+		{"more than have numbers", func(c *ProviderConfig) { c.Serializers = many }, "a provider offers 1 to 255 serializers, not 256"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := DefaultProviderConfig()
+			cfg.Serializers = map[string]spi.Serializer{"sealed": sealed{}}
+			test.change(&cfg)
+			if p, err := NewProvider(cfg); p != nil || errorText(err) != test.want {
+				t.Errorf("got %v, %q, want %q", p, errorText(err), test.want)
+			}
+		})
+	}
+}
