@@ -71,6 +71,12 @@ type attempted struct {
 	reply []byte
 }
 
+func (c *attempted) waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ends == 0
+}
+
 // world is a Consumer and a Provider with everything that a program does to them.
 type world struct {
 	t        *testing.T
@@ -222,11 +228,16 @@ func (w *world) leaveOne(i int) {
 // settle lets everything go on until every call has ended. Connections that said
 // GOAWAY end with their last call.
 func (w *world) settle() {
-	for range 300 {
+	for range 100 {
 		w.let(100)
-		time.Sleep(time.Second)
 		synctest.Wait()
+		if !slices.ContainsFunc(w.calls, (*attempted).waits) {
+			break
+		}
+		time.Sleep(time.Second)
 	}
+	time.Sleep(time.Second)
+	synctest.Wait()
 	w.provider.mu.Lock()
 	defer w.provider.mu.Unlock()
 	for _, c := range w.left {
@@ -257,6 +268,11 @@ func (w *world) end(how int) {
 		shutdown(w.t, w.provider)
 	}
 	synctest.Wait()
+	for address, e := range w.consumer.endpoints {
+		if n := e.load.InFlight(); n != 0 {
+			w.t.Errorf("%s: got %d calls in flight, want 0", address, n)
+		}
+	}
 	served := w.served.reset()
 	for _, c := range w.calls {
 		c.stop()
