@@ -43,11 +43,7 @@ func (s *callState) begin(ctx context.Context, t *target, call *spi.Call) {
 		s.deadline, s.timed = deadline, false
 		return
 	}
-	timeout := call.Timeout
-	if timeout <= 0 {
-		timeout = t.timeout
-	}
-	s.deadline, s.timed = time.Now().Add(timeout), true
+	s.deadline, s.timed = time.Now().Add(t.timeoutOf(call)), true
 }
 
 func (s *callState) reset() { *s = callState{out: outgoing{}} }
@@ -267,7 +263,9 @@ func (s *callState) finish() error {
 		return nil
 	}
 	if answer.Flags&wire.FlagVoid != 0 {
-		return s.badAnswer("the method has no result")
+		e := s.badAnswer("the method has no result")
+		e.Reason = spi.ReasonNoResult
+		return e
 	}
 	if answer.Serializer != s.conn.serializer {
 		return s.badAnswer("the answer is in another serializer than the request")
@@ -289,7 +287,7 @@ func readPairs(block []byte, count int) spi.Metadata {
 }
 
 // badAnswer is an answer that this side cannot use. The provider has run the call.
-func (s *callState) badAnswer(format string, args ...any) error {
+func (s *callState) badAnswer(format string, args ...any) *spi.Error {
 	err := fmt.Errorf(format, args...)
 	return &spi.Error{Code: spi.Internal, Phase: spi.PhaseDecode, Sent: spi.SentMaybe, Message: err.Error(), Cause: errors.Unwrap(err),
 		Hint: fmt.Sprintf("the caller wants a %T", s.call.Reply)}

@@ -17,9 +17,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// agent is what this implementation calls itself in a HELLO.
-const agent = "bhrpc-go/0.1"
-
 // maxName bounds names of services and methods and keys of metadata, in bytes.
 const maxName = 255
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -196,14 +197,54 @@ func (c *Consumer) watch(s *endpointSet) {
 // deadline of its own, ctx is bounded by the call's Timeout, or what is configured.
 // An endpoint that cannot be reached is replaced by another one as long as nothing
 // was sent.
-func (c *Consumer) Invoke(ctx context.Context, call *spi.Call) error { return c.invoke(ctx, call) }
+func (c *Consumer) Invoke(ctx context.Context, call *spi.Call) error {
+	if len(c.cfg.Interceptors) == 0 {
+		return c.call(ctx, call)
+	}
+	return c.intercepted(ctx, call)
+}
+
+// intercepted shows the interceptors the call as it will be made: under its
+// deadline, and with what its context adds to the metadata. They work on a copy,
+// so that the caller's own can be used again.
+func (c *Consumer) intercepted(ctx context.Context, call *spi.Call) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.target(call.Method).timeoutOf(call))
+		defer cancel()
+	}
+	own := *call
+	own.Peer, own.ReplyMetadata = "", nil
+	own.Metadata = slices.Clone(call.Metadata)
+	if more := spi.Outgoing(ctx); len(more) > 0 {
+		own.Metadata = append(own.Metadata, more...)
+		ctx = spi.WithoutMetadata(ctx)
+	}
+	err := c.invoke(ctx, &own)
+	call.Peer, call.ReplyMetadata = own.Peer, own.ReplyMetadata
+	return err
+}
+
+// target returns what this Consumer knows of a method, which another Invoker may
+// have resolved.
+func (c *Consumer) target(m *spi.Method) *target {
+	if t, ok := m.Host.(*target); ok && t.consumer == c {
+		return t
+	}
+	return c.Method(m.Service, m.Name).Host.(*target)
+}
+
+// timeoutOf returns the bound of a call whose context has none.
+func (t *target) timeoutOf(call *spi.Call) time.Duration {
+	if call.Timeout > 0 {
+		return call.Timeout
+	}
+	return t.timeout
+}
 
 // call is Invoke within the interceptors.
 func (c *Consumer) call(ctx context.Context, call *spi.Call) error {
-	t, ok := call.Method.Host.(*target)
-	if !ok || t.consumer != c {
-		t = c.Method(call.Method.Service, call.Method.Name).Host.(*target)
-	}
+	t := c.target(call.Method)
 	s := c.states.Get().(*callState)
 	s.begin(ctx, t, call)
 	err := s.attempts(ctx)

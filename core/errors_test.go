@@ -110,7 +110,7 @@ func TestErrors(t *testing.T) {
 		{name: "argument that cannot be encoded", method: "Fine", args: spi.Values{make(chan int)}, want: local(spi.InvalidArgument, spi.PhaseEncode, spi.SentNo, "argument 1: json: unsupported type: chan int", "")},
 		{name: "second argument that cannot be encoded", method: "Fine", args: spi.Values{1, func() {}}, want: local(spi.InvalidArgument, spi.PhaseEncode, spi.SentNo, "argument 2: json: unsupported type: func()", "")},
 		{name: "result of another type", method: "Fine", args: spi.Values{"a"}, reply: new(int), want: local(spi.Internal, spi.PhaseDecode, spi.SentMaybe, "result: json: cannot unmarshal string", "the caller wants a *int")},
-		{name: "result of a method without", method: "Void", args: spi.Values{"a"}, reply: new(int), want: local(spi.Internal, spi.PhaseDecode, spi.SentMaybe, "the method has no result", "the caller wants a *int")},
+		{name: "result of a method without", method: "Void", args: spi.Values{"a"}, reply: new(int), want: failure{code: spi.Internal, reason: spi.ReasonNoResult, phase: spi.PhaseDecode, sent: spi.SentMaybe, endpoint: "p:1", message: "the method has no result", hint: "the caller wants a *int"}},
 		{name: "large request", method: "Fine", args: spi.Values{strings.Repeat("x", maxMessage)},
 			want: local(spi.ResourceExhausted, spi.PhaseEncode, spi.SentNo, "the provider takes 65536 and 2048", "")},
 		{name: "large metadata", method: "Fine", args: spi.Values{"a"}, meta: spi.Metadata{{Key: "large", Value: strings.Repeat("x", maxMetadata)}},

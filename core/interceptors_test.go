@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/spi"
@@ -93,7 +95,7 @@ func TestInterceptors(t *testing.T) {
 			cancel(errStop)
 			return next(ctx, call)
 		}, consumer: failure{code: spi.Canceled, phase: spi.PhasePick, sent: spi.SentNo, message: "the caller gave up"},
-			provider: failure{code: spi.Canceled, phase: spi.PhaseHandler, endpoint: "p:1", remote: true, message: "context canceled"}},
+			provider: failure{code: spi.Canceled, phase: spi.PhaseHandler, endpoint: "p:1", remote: true, message: "the handler returned: context canceled"}},
 		{name: "changes the answer", intercept: func(next spi.InvokeFunc, ctx context.Context, call *spi.Call) error {
 			err := next(ctx, call)
 			if reply, ok := call.Reply.(*string); ok { // the consumer's
@@ -185,4 +187,86 @@ func (o *obedient) Say(ctx context.Context, text string) (string, error) {
 		return say, nil
 	}
 	return text, nil
+}
+
+// TestConsumerInterceptorsSeeTheWholeCall: its deadline, what its context adds, and
+// a Call that they may change without the caller noticing.
+func TestConsumerInterceptorsSeeTheWholeCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, m := newWorld(t), new(mirror)
+		w.provider("p:1", nil, m)
+		var seen spi.Metadata
+		var left []time.Duration
+		replace := false
+		c := w.consumer(func(cfg *core.ConsumerConfig) {
+			cfg.Timeout = spi.Duration(3 * time.Second)
+			cfg.Interceptors = []spi.Interceptor{func(next spi.InvokeFunc) spi.InvokeFunc {
+				return func(ctx context.Context, call *spi.Call) error {
+					deadline, _ := ctx.Deadline()
+					seen, left = slices.Clone(call.Metadata), append(left, time.Until(deadline))
+					if replace {
+						call.Metadata = spi.Metadata{{Key: "only", Value: "this"}}
+					}
+					call.Metadata.Set("call", "changed")
+					return next(ctx, call)
+				}
+			}}
+		}, "p:1")
+		ctx := spi.WithMetadata(t.Context(), "ctx", "1")
+		call := &spi.Call{Method: c.Method("mirror", "Reflect"), Args: spi.Values{false}, Metadata: spi.Metadata{{Key: "call", Value: "2"}}}
+		for _, tt := range []struct {
+			replace bool
+			want    spi.Metadata
+		}{
+			{false, spi.Metadata{{Key: "call", Value: "changed"}, {Key: "ctx", Value: "1"}}},
+			{true, spi.Metadata{{Key: "only", Value: "this"}, {Key: "call", Value: "changed"}}},
+		} {
+			replace = tt.replace
+			w.must(c.Invoke(ctx, call))
+			if want := (spi.Metadata{{Key: "call", Value: "2"}, {Key: "ctx", Value: "1"}}); !reflect.DeepEqual(seen, want) {
+				t.Errorf("got %q in the interceptor, want %q", seen, want)
+			}
+			if !reflect.DeepEqual(m.seen.Metadata, tt.want) {
+				t.Errorf("got %q at the handler, want %q", m.seen.Metadata, tt.want)
+			}
+			if want := (spi.Metadata{{Key: "call", Value: "2"}}); !reflect.DeepEqual(call.Metadata, want) {
+				t.Errorf("got %q in the call afterwards, want it unchanged: %q", call.Metadata, want)
+			}
+			if call.Peer != "p:1" || len(call.ReplyMetadata) != 2 {
+				t.Errorf("got %q, %q in the call afterwards, want its provider and the answer's two pairs", call.Peer, call.ReplyMetadata)
+			}
+		}
+		call.Timeout = time.Second
+		w.must(c.Invoke(ctx, call))
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		w.must(c.Invoke(ctx, call))
+		if want := []time.Duration{3 * time.Second, 3 * time.Second, time.Second, 2 * time.Second}; !slices.Equal(left, want) {
+			t.Errorf("got %v left in the interceptors, want %v", left, want)
+		}
+	})
+}
+
+// TestInterceptorsAreWithinTheTimeout: an interceptor that hangs does not keep the
+// caller beyond the configured timeout.
+func TestInterceptorsAreWithinTheTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provider("p:1", nil, new(obedient))
+		c := w.consumer(func(cfg *core.ConsumerConfig) {
+			cfg.Timeout = spi.Duration(time.Second)
+			cfg.Interceptors = []spi.Interceptor{func(next spi.InvokeFunc) spi.InvokeFunc {
+				return func(ctx context.Context, call *spi.Call) error {
+					<-ctx.Done()
+					return next(ctx, call)
+				}
+			}}
+		}, "p:1")
+		start := time.Now()
+		_, err := invoke[string](t.Context(), c, "obedient", "Say", "x")
+		w.expect(err, failure{code: spi.DeadlineExceeded, phase: spi.PhasePick, sent: spi.SentNo, message: "the deadline passed"})
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("got an answer after %v, want 1s", took)
+		}
+	})
 }

@@ -28,9 +28,9 @@ func TestToSend(t *testing.T) {
 		{"own without a code", &spi.Error{Message: "x"}, spi.Error{Code: spi.Unknown, Phase: spi.PhaseHandler, Message: "x"}},
 		{"own with a code that is none", &spi.Error{Code: 99, Message: "x"}, spi.Error{Code: spi.Unknown, Phase: spi.PhaseHandler, Message: "x"}},
 		{"wrapped", fmt.Errorf("find: %w", own), spi.Error{Code: spi.NotFound, Reason: "no_such_user", Phase: spi.PhaseHandler, Message: "find: NOT_FOUND: user 7; ask for another", Details: own.Details}},
-		{"wrapped without a code", fmt.Errorf("find: %w", &spi.Error{Message: "x"}), spi.Error{Code: spi.Unknown, Phase: spi.PhaseHandler, Message: "find: OK: x"}},
+		{"wrapped without a code", fmt.Errorf("find: %w", &spi.Error{Message: "x"}), spi.Error{Code: spi.Unknown, Phase: spi.PhaseHandler, Message: "find: UNKNOWN: x"}},
 		{"of a call that the handler made", foreign, spi.Error{Code: spi.Unavailable, Reason: spi.ReasonReset, Phase: spi.PhaseHandler, Message: foreign.Error(), Details: foreign.Details}},
-		{"canceled", context.Canceled, spi.Error{Code: spi.Canceled, Phase: spi.PhaseHandler, Message: "context canceled"}},
+		{"canceled", context.Canceled, spi.Error{Code: spi.Canceled, Phase: spi.PhaseHandler, Message: "the handler returned: context canceled"}},
 		{"deadline", fmt.Errorf("read: %w", context.DeadlineExceeded), spi.Error{Code: spi.DeadlineExceeded, Phase: spi.PhaseHandler, Message: "read: context deadline exceeded"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -185,6 +185,9 @@ func toSend(err error) *spi.Error {
 		return &e
 	}
 	e := &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhaseHandler, Message: err.Error()}
+	if err == context.Canceled || err == context.DeadlineExceeded { // to the caller their text would speak of its own context
+		e.Message = "the handler returned: " + e.Message
+	}
 	if errors.As(err, &own) {
 		e.Reason, e.Details = own.Reason, own.Details
 	}

@@ -79,7 +79,8 @@ type Call struct {
 	ReplyMetadata Metadata // travels with the answer; set when Invoke returns
 
 	// Timeout bounds this call, from Invoke to the answer. 0 means what is
-	// configured for the method. A deadline of the context wins over both.
+	// configured for the method. A deadline of the context wins over both; the
+	// context that interceptors see always has one.
 	Timeout time.Duration
 
 	// Peer is the address of the other side: on the consumer that of the provider
@@ -106,6 +107,8 @@ type InvokeFunc func(ctx context.Context, call *Call) error
 // or Provider is made, and the function it returns runs for every call, by many
 // goroutines at once. It may change the call before next, look at it afterwards,
 // return without calling next, or call next again.
+// On the consumer the call is a copy of the caller's with everything that will
+// travel in Metadata, and the context has the call's deadline.
 type Interceptor func(next InvokeFunc) InvokeFunc
 
 // Compose wraps f in interceptors; the first is the outermost.

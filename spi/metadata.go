@@ -57,6 +57,12 @@ func Outgoing(ctx context.Context) Metadata {
 	return m
 }
 
+// WithoutMetadata returns a context whose calls carry nothing of what ctx says. It
+// is for those who put that into the [Call] itself.
+func WithoutMetadata(ctx context.Context) context.Context {
+	return context.WithValue(ctx, outgoingKey{}, Metadata(nil))
+}
+
 // WithCall returns a context from which [CallFrom] returns call. The framework
 // uses it for handlers; a test of a handler may use it too.
 func WithCall(ctx context.Context, call *Call) context.Context {
