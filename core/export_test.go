@@ -27,3 +27,10 @@ func (p *Provider) Conns() int {
 
 // KeptWorkers is how many goroutines a Provider keeps for requests to come.
 const KeptWorkers = keptWorkers
+
+// inUse returns the number of slots that are taken.
+func (t *waiters) inUse() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int(t.next) - len(t.free[0]) - len(t.free[1])
+}

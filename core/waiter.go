@@ -113,13 +113,6 @@ func (t *waiters) decide(id uint64) *waiter {
 	return w
 }
 
-// inUse returns the number of slots that are taken.
-func (t *waiters) inUse() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return int(t.next) - len(t.free[0]) - len(t.free[1])
-}
-
 // fail decides every waiting call with err.
 func (t *waiters) fail(err error) {
 	for i := range t.chunks {
