@@ -32,7 +32,7 @@ type peer struct {
 	dial  func(address string) (call func(body []byte) ([]byte, error), err error) // one connection
 }
 
-var peers = []peer{bhrpcPeer("gob"), bhrpcPeer("json"), netRPC}
+var peers = []peer{bhrpcPeer("raw"), bhrpcPeer("gob"), bhrpcPeer("json"), netRPC}
 
 func main() {
 	log.SetFlags(0)
@@ -97,11 +97,11 @@ func compare(chosen []peer, w workload, rounds int) error {
 	}
 	fmt.Printf("%d callers, %d bytes, one connection; %d rounds of %v after %v; %s, %d cores, %s\n",
 		w.Callers, w.Size, rounds, w.Duration, w.Warm, runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly))
-	print(os.Stdout, chosen, results)
+	writeTable(os.Stdout, chosen, results)
 	return nil
 }
 
-func print(out io.Writer, chosen []peer, results [][]result) {
+func writeTable(out io.Writer, chosen []peer, results [][]result) {
 	base := len(chosen) - 1
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(table, "peer\tcalls/s\tx %s (min-max)\tp50 µs\tp99 µs\tCPU µs/call, both sides\tallocs/call, consumer\tabout\n", chosen[base].name)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/rpc"
 
 	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // Echo is what every peer serves.
@@ -45,6 +48,34 @@ func bhrpcPeer(serializer string) peer {
 	}
 }
 
+// raw is a serializer that passes bytes on as they are, so that a measurement
+// shows the framework alone.
+type raw struct{}
+
+func (raw) Append(dst []byte, v any) ([]byte, error) {
+	switch v := v.(type) {
+	case []byte:
+		return append(dst, v...), nil
+	case *[]byte:
+		return append(dst, *v...), nil
+	}
+	return dst, fmt.Errorf("raw carries []byte, not %T", v)
+}
+
+func (raw) Decode(data []byte, v any) error {
+	into, ok := v.(*[]byte)
+	if !ok {
+		return fmt.Errorf("raw carries []byte, not %T", v)
+	}
+	*into = bytes.Clone(data)
+	return nil
+}
+
+func registerRaw(c *spi.Catalog) error {
+	return spi.Register(c.Serializers, "raw", "Bytes as they are.", struct{}{},
+		func(context.Context, spi.Env, struct{}) (spi.Serializer, error) { return raw{}, nil })
+}
+
 func open(keys map[string]any) (*bhrpc.App, error) {
 	cfg, err := bhrpc.Load("")
 	if err != nil {
@@ -55,7 +86,7 @@ func open(keys map[string]any) (*bhrpc.App, error) {
 			return nil, err
 		}
 	}
-	return cfg.Open(context.Background())
+	return cfg.Open(context.Background(), registerRaw)
 }
 
 // RPCEcho is Echo in the shape that net/rpc wants.
