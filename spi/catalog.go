@@ -10,6 +10,8 @@ type Catalog struct {
 	LoadBalancers *Point[LoadBalancer]
 	Proxies       *Point[Proxy]
 	Registries    *Point[Registry]
+	Compressors   *Point[Compressor]
+	Interceptors  *Point[Interceptor]
 }
 
 // NewCatalog returns a Catalog of empty points.
@@ -19,11 +21,14 @@ func NewCatalog() *Catalog {
 		LoadBalancers: NewPoint[LoadBalancer]("loadbalancer"),
 		Proxies:       NewPoint[Proxy]("proxy"),
 		Registries:    NewPoint[Registry]("registry"),
+		Compressors:   NewPoint[Compressor]("compressor"),
+		Interceptors:  NewPoint[Interceptor]("interceptor"),
 	}
 }
 
 // List describes everything in the catalog, by kind in the order of the fields,
 // then by name.
 func (c *Catalog) List() []Info {
-	return slices.Concat(c.Serializers.List(), c.LoadBalancers.List(), c.Proxies.List(), c.Registries.List())
+	return slices.Concat(c.Serializers.List(), c.LoadBalancers.List(), c.Proxies.List(), c.Registries.List(),
+		c.Compressors.List(), c.Interceptors.List())
 }
