@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -71,6 +72,42 @@ type Reference struct {
 	Version string       `json:"version" doc:"version of the service"`
 	Group   string       `json:"group" doc:"group of the service"`
 	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this service; 0s: the consumer's"`
+
+	Idempotent []string             `json:"idempotent" doc:"methods that may run twice for one call, so that a lost one is sent again"`
+	Methods    map[string]MethodUse `json:"methods" doc:"how single methods are called, by their name"` // may be nil
+}
+
+// MethodUse says how a consumer uses one method.
+type MethodUse struct {
+	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this method; 0s: the service's"`
+}
+
+// Validate lists everything that is wrong with a reference. Whether there are such
+// methods, only the provider knows.
+func (r Reference) Validate() error {
+	errs := []error{between("timeout", r.Timeout, 0, spi.Duration(24*time.Hour))}
+	seen := make(map[string]bool, len(r.Idempotent))
+	for i, name := range r.Idempotent {
+		key := fmt.Sprintf("idempotent.%d", i)
+		errs = append(errs, methodName(key, name))
+		if seen[name] {
+			errs = append(errs, &RangeError{key, fmt.Sprintf("%q is listed twice; remove one", name)})
+		}
+		seen[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Methods)) {
+		key := "methods." + name
+		errs = append(errs, methodName(key, name), between(key+".timeout", r.Methods[name].Timeout, 0, spi.Duration(24*time.Hour)))
+	}
+	return errors.Join(errs...)
+}
+
+// methodName reports a text that cannot be the name of a method.
+func methodName(key, name string) error {
+	if name != "" && len(name) <= maxName && !strings.Contains(name, ".") {
+		return nil
+	}
+	return &RangeError{key, fmt.Sprintf("%.100q is no name of a method; write it without its service, as Say", name)}
 }
 
 // ConsumerConfig configures a [Consumer]. Start from [DefaultConsumerConfig]. The
@@ -118,7 +155,7 @@ func (c ConsumerConfig) Validate() error {
 		c.Limits.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
-		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
+		if err := c.References[name].Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
 		}
 	}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,8 @@ type target struct {
 	name     string
 	timeout  time.Duration
 	set      *endpointSet
+
+	idempotent bool // a call of it may run twice
 }
 
 // NewConsumer returns a Consumer and starts to connect to its endpoints; it does
@@ -137,10 +140,9 @@ func (c *Consumer) Method(service, name string) *spi.Method {
 		return m
 	}
 	ref := c.cfg.References[service]
-	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name, timeout: c.cfg.Timeout.D()}
-	if ref.Timeout > 0 {
-		t.timeout = ref.Timeout.D()
-	}
+	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name}
+	t.timeout = cmp.Or(ref.Methods[name].Timeout, ref.Timeout, c.cfg.Timeout).D()
+	t.idempotent = slices.Contains(ref.Idempotent, name)
 	t.set = c.set(t.key)
 	m = &spi.Method{Service: service, Name: name, Version: ref.Version, Group: ref.Group, Host: t}
 	c.targetsMu.Lock()

@@ -188,6 +188,7 @@ consumer:
 references:
   acme.Greeter: {version: "1.0", timeout: 1h}
   Zebra: {group: "", version: "two\nlines"}
+  acme.Store: {idempotent: [Read, "7"], methods: {Read: {timeout: 1s}, "8": {timeout: 2s}}}
 `)
 	for _, e := range c.Entries() {
 		file := nest(e.Key, e.Value)
@@ -212,8 +213,14 @@ references:
 func nest(key, value string) string {
 	parts := strings.Split(key, ".")
 	if name, ok := strings.CutPrefix(key, "references."); ok {
-		dot := strings.LastIndexByte(name, '.')
-		parts = []string{"references", name[:dot], name[dot+1:]}
+		service, method, of := strings.Cut(name, ".methods.")
+		if of {
+			method, last, _ := strings.Cut(method, ".")
+			parts = []string{"references", service, "methods", method, last}
+		} else {
+			dot := strings.LastIndexByte(name, '.')
+			parts = []string{"references", name[:dot], name[dot+1:]}
+		}
 	}
 	var b strings.Builder
 	for i, part := range parts {
