@@ -18,18 +18,20 @@ type callState struct {
 	metadata spi.Metadata // the call's, and what its context adds
 	info     spi.CallInfo
 	tried    tried
+	history  *history // nil: nothing has failed
 
 	deadline time.Time     // when the call ends, if ctx does not end it
 	timed    bool          // ctx has no deadline, so the call keeps its own time
 	left     time.Duration // until the deadline, when the request was queued
 
 	// One attempt on one connection.
-	out    outgoing
-	flags  uint8
-	conn   *consumerConn
-	waiter *waiter
-	id     uint64
-	answer frame // payload in owned
+	endpoint *endpoint
+	conn     *consumerConn // nil: there was none
+	out      outgoing
+	flags    uint8
+	waiter   *waiter
+	id       uint64
+	answer   frame // payload in owned
 }
 
 func (s *callState) begin(ctx context.Context, t *target, call *spi.Call) {
@@ -56,8 +58,7 @@ func (s *callState) ownDeadline() time.Time {
 	return time.Time{}
 }
 
-// attempts makes the call on one endpoint after another, as long as nothing was
-// sent.
+// attempts makes the call on one endpoint after another, as long as [again] allows.
 func (s *callState) attempts(ctx context.Context) error {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -76,33 +77,33 @@ func (s *callState) attempts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e := now.endpoints[i]
-		s.call.Peer = e.address
-		c, err := e.connection(ctx, s.ownDeadline())
-		if err == nil {
-			err = s.attempt(ctx, e, c)
+		s.endpoint = now.endpoints[i]
+		s.call.Peer, s.call.ReplyMetadata = s.endpoint.address, nil
+		if s.conn, err = s.endpoint.connection(ctx, s.ownDeadline()); err == nil {
+			err = s.attempt(ctx)
 		}
-		if err == nil || !s.elsewhere(err) {
+		if err == nil || !s.again(ctx, now, i, err) {
 			return err
-		}
-		if c == nil && !s.tried.add(now, i) && s.target.set.current.Load().listing == now.listing {
-			return err
-		}
-		if c != nil { // it was going; the endpoint may be back at once
-			select {
-			case <-c.ended:
-			case <-c.draining:
-			case <-ctx.Done():
-			}
 		}
 	}
 }
 
-// elsewhere reports whether a call that failed like this may go on with another
-// endpoint or another connection: nothing was sent, and the way there is to blame.
-func (s *callState) elsewhere(err error) bool {
-	var e *spi.Error
-	return errors.As(err, &e) && e.Sent == spi.SentNo && errors.Is(e.Cause, spi.ErrConnLost) && s.target.consumer.ctx.Err() == nil
+// annotate completes an error with what was called and where. Errors of an attempt
+// to connect are shared by the calls that waited for it, so it works on a copy.
+func (s *callState) annotate(err error) error {
+	var failure *spi.Error
+	if !errors.As(err, &failure) { // nothing in here returns another kind
+		return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+	}
+	e := *failure
+	e.Service, e.Method = s.call.Method.Service, s.call.Method.Name
+	if e.Endpoint == "" {
+		e.Endpoint = s.call.Peer
+	}
+	if s.history != nil {
+		s.history.complete(&e, failure)
+	}
+	return &e
 }
 
 // pick asks the load balancer.
@@ -113,6 +114,9 @@ func (s *callState) pick(now *snapshot) (int, error) {
 			Message: "the registry lists no endpoint of " + s.target.key, Hint: "is a provider of it started, with this registry?"}
 	}
 	s.info.Usable, s.info.Now = s.tried.spare(now), s.target.consumer.now()
+	if s.history != nil {
+		s.info.Usable, _ = s.history.without(now, s.info.Usable)
+	}
 	i, err := now.picker.Pick(&s.info)
 	if err != nil {
 		return 0, &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
@@ -170,8 +174,8 @@ func (t *tried) spare(now *snapshot) spi.Bitmap {
 	return rest
 }
 
-// attempt makes the call on one connection.
-func (s *callState) attempt(ctx context.Context, e *endpoint, c *consumerConn) error {
+// attempt makes the call on one connection and reads the answer.
+func (s *callState) attempt(ctx context.Context) error {
 	if err := s.encode(); err != nil {
 		return err
 	}
@@ -181,15 +185,19 @@ func (s *callState) attempt(ctx context.Context, e *endpoint, c *consumerConn) e
 		s.out.payload.release()
 		return contextError(context.DeadlineExceeded, spi.PhaseQueue, spi.SentNo)
 	}
-	e.load.Begin()
-	err := c.roundTrip(ctx, s)
+	load := &s.endpoint.load
+	load.Begin()
+	err := s.conn.roundTrip(ctx, s)
 	took, code := time.Since(start), spi.CodeOf(err)
 	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
-		e.load.Abandon()
+		load.Abandon()
 		return err
 	}
-	e.load.End(start.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
-	return err
+	load.End(start.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
+	if err != nil {
+		return err
+	}
+	return s.finish()
 }
 
 // overloaded reports an answer by which the endpoint, not the handler, is to blame.

@@ -133,6 +133,8 @@ type ConsumerConfig struct {
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
 	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+
+	Retry Retry `json:"retry"`
 }
 
 // DefaultConsumerConfig returns the defaults of everything that a file can say.
@@ -140,7 +142,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(),
 	}
 }
 
@@ -153,6 +155,7 @@ func (c ConsumerConfig) Validate() error {
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
+		c.Retry.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
 		if err := c.References[name].Validate(); err != nil {

@@ -36,6 +36,7 @@ type Consumer struct {
 	invoke   spi.InvokeFunc
 	states   sync.Pool // of *callState
 	dials    chan struct{}
+	budget   budget
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -90,6 +91,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	c := &Consumer{cfg: cfg, instance: instance, start: time.Now(), dials: make(chan struct{}, dialLimit),
 		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.budget.init(cfg.Retry.Budget)
 	c.states.New = func() any { return new(callState) }
 	c.invoke = spi.Compose(c.call, cfg.Interceptors...)
 	if cfg.Registry == nil {
@@ -197,8 +199,8 @@ func (c *Consumer) watch(s *endpointSet) {
 
 // Invoke makes a call and waits for its answer; see [spi.Invoker]. Without a
 // deadline of its own, ctx is bounded by the call's Timeout, or what is configured.
-// An endpoint that cannot be reached is replaced by another one as long as nothing
-// was sent.
+// A call that failed is made again on another endpoint if it cannot have run, or is
+// idempotent: docs/connections.md §5.
 func (c *Consumer) Invoke(ctx context.Context, call *spi.Call) error {
 	if len(c.cfg.Interceptors) == 0 {
 		return c.call(ctx, call)
@@ -248,30 +250,13 @@ func (t *target) timeoutOf(call *spi.Call) time.Duration {
 func (c *Consumer) call(ctx context.Context, call *spi.Call) error {
 	t := c.target(call.Method)
 	s := c.states.Get().(*callState)
+	c.budget.earn()
 	s.begin(ctx, t, call)
 	err := s.attempts(ctx)
-	if err == nil {
-		err = s.finish()
+	if err != nil {
+		err = s.annotate(err)
 	}
 	s.reset()
 	c.states.Put(s)
-	if err == nil {
-		return nil
-	}
-	var failure *spi.Error
-	if !errors.As(err, &failure) { // nothing in here returns another kind
-		return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
-	}
-	return c.annotate(failure, call)
-}
-
-// annotate completes an error with what was called and where. Errors of an attempt
-// to connect are shared by the calls that waited for it, so it works on a copy.
-func (c *Consumer) annotate(failure *spi.Error, call *spi.Call) error {
-	e := *failure
-	e.Service, e.Method = call.Method.Service, call.Method.Name
-	if e.Endpoint == "" {
-		e.Endpoint = call.Peer
-	}
-	return &e
+	return err
 }

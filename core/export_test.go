@@ -1,5 +1,7 @@
 package core
 
+import "time"
+
 // SlotsInUse returns how many calls hold a slot on the connections that are up.
 func (c *Consumer) SlotsInUse() int {
 	c.mu.Lock()
@@ -34,3 +36,6 @@ func (t *waiters) inUse() int {
 	defer t.mu.Unlock()
 	return int(t.next) - len(t.free[0]) - len(t.free[1])
 }
+
+// RetryWait is how long a call waits before retry k, counted from 1.
+func RetryWait(b RetryBackoff, k int) time.Duration { return b.wait(k) }

@@ -88,6 +88,11 @@ func TestConsumerConfigValidate(t *testing.T) {
 		durations("reconnect.base", func(c *C) *spi.Duration { return &c.Reconnect.Base }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
 		numbers("reconnect.factor", func(c *C) *float64 { return &c.Reconnect.Factor }, 1, 10, "is not between 1 and 10"),
 		durations("reconnect.cap", func(c *C) *spi.Duration { return &c.Reconnect.Cap }, 500*time.Millisecond, time.Hour, "is not between 500ms and 1h0m0s"),
+		numbers("retry.attempts", func(c *C) *int { return &c.Retry.Attempts }, 1, 10, "is not between 1 and 10"),
+		durations("retry.backoff.base", func(c *C) *spi.Duration { return &c.Retry.Backoff.Base }, 0, time.Minute, "is not between 0s and 1m0s"),
+		durations("retry.backoff.cap", func(c *C) *spi.Duration { return &c.Retry.Backoff.Cap }, 0, time.Hour, "is not between 0s and 1h0m0s"),
+		numbers("retry.budget.ratio", func(c *C) *float64 { return &c.Retry.Budget.Ratio }, 0, 1, "is not between 0 and 1"),
+		numbers("retry.budget.burst", func(c *C) *int { return &c.Retry.Budget.Burst }, 0, 10_000, "is not between 0 and 10000"),
 		durations("reconnect.stable", func(c *C) *spi.Duration { return &c.Reconnect.Stable }, 0, time.Hour, "is not between 0s and 1h0m0s"),
 	))
 }
