@@ -27,6 +27,8 @@ type callState struct {
 	// One attempt on one connection.
 	endpoint *endpoint
 	conn     *consumerConn // nil: there was none
+	began    time.Time
+	hedging  bool // beside another attempt: it must not wait for room
 	out      outgoing
 	flags    uint8
 	waiter   *waiter
@@ -80,7 +82,11 @@ func (s *callState) attempts(ctx context.Context) error {
 		s.endpoint = now.endpoints[i]
 		s.call.Peer, s.call.ReplyMetadata = s.endpoint.address, nil
 		if s.conn, err = s.endpoint.connection(ctx, s.ownDeadline()); err == nil {
-			err = s.attempt(ctx)
+			if s.target.hedge > 0 && s.idempotent() {
+				err = s.hedged(ctx)
+			} else {
+				err = s.attempt(ctx)
+			}
 		}
 		if err == nil || !s.again(ctx, now, i, err) {
 			return err
@@ -106,22 +112,27 @@ func (s *callState) annotate(err error) error {
 	return &e
 }
 
-// pick asks the load balancer.
+// pick asks the load balancer for an endpoint where the call was not yet.
 func (s *callState) pick(now *snapshot) (int, error) {
-	n := len(now.endpoints)
-	if n == 0 {
+	if len(now.endpoints) == 0 {
 		return 0, &spi.Error{Code: spi.Unavailable, Phase: spi.PhaseResolve, Sent: spi.SentNo,
 			Message: "the registry lists no endpoint of " + s.target.key, Hint: "is a provider of it started, with this registry?"}
 	}
-	s.info.Usable, s.info.Now = s.tried.spare(now), s.target.consumer.now()
+	usable := s.tried.spare(now)
 	if s.history != nil {
-		s.info.Usable, _ = s.history.without(now, s.info.Usable)
+		usable, _ = s.history.without(now, usable)
 	}
+	return s.pickOf(now, usable)
+}
+
+// pickOf asks the load balancer for one of the usable endpoints.
+func (s *callState) pickOf(now *snapshot, usable spi.Bitmap) (int, error) {
+	s.info.Usable, s.info.Now = usable, s.target.consumer.now()
 	i, err := now.picker.Pick(&s.info)
 	if err != nil {
 		return 0, &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
 	}
-	if i < 0 || i >= n || !s.info.Usable.Has(i) {
+	if n := len(now.endpoints); i < 0 || i >= n || !usable.Has(i) {
 		return 0, &spi.Error{Code: spi.Internal, Phase: spi.PhasePick, Sent: spi.SentNo,
 			Message: fmt.Sprintf("the load balancer picked endpoint %d of %d, which is not usable", i, n)}
 	}
@@ -176,28 +187,50 @@ func (t *tried) spare(now *snapshot) spi.Bitmap {
 
 // attempt makes the call on one connection and reads the answer.
 func (s *callState) attempt(ctx context.Context) error {
+	if err := s.launch(ctx); err != nil {
+		return err
+	}
+	return s.land(s.conn.await(ctx, s))
+}
+
+// launch sends the request. Without an error land is due.
+func (s *callState) launch(ctx context.Context) error {
 	if err := s.encode(); err != nil {
 		return err
 	}
 	s.out.deadline = s.ownDeadline()
-	start := time.Now()
-	if s.left = s.deadline.Sub(start); s.left <= 0 {
+	s.began = time.Now()
+	if s.left = s.deadline.Sub(s.began); s.left <= 0 {
 		s.out.payload.release()
 		return contextError(context.DeadlineExceeded, spi.PhaseQueue, spi.SentNo)
 	}
-	load := &s.endpoint.load
-	load.Begin()
-	err := s.conn.roundTrip(ctx, s)
-	took, code := time.Since(start), spi.CodeOf(err)
-	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
-		load.Abandon()
-		return err
+	s.endpoint.load.Begin()
+	err := s.conn.start(ctx, s)
+	if err != nil {
+		s.weigh(err)
 	}
-	load.End(start.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
+	return err
+}
+
+// land reads the answer of a request that was sent, if err does not say why there is
+// none.
+func (s *callState) land(err error) error {
+	s.conn.finish(1)
+	s.weigh(err)
 	if err != nil {
 		return err
 	}
 	return s.finish()
+}
+
+// weigh counts the end of an attempt for the load balancer.
+func (s *callState) weigh(err error) {
+	took, code, load := time.Since(s.began), spi.CodeOf(err), &s.endpoint.load
+	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
+		load.Abandon()
+		return
+	}
+	load.End(s.began.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
 }
 
 // overloaded reports an answer by which the endpoint, not the handler, is to blame.

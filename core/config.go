@@ -75,6 +75,7 @@ type Reference struct {
 
 	Idempotent []string             `json:"idempotent" doc:"methods that may run twice for one call, so that a lost one is sent again"`
 	Methods    map[string]MethodUse `json:"methods" doc:"how single methods are called, by their name"` // may be nil
+	Hedge      spi.Duration         `json:"hedge" doc:"an idempotent call without an answer for so long is sent to a second endpoint too; 0s: never"`
 }
 
 // MethodUse says how a consumer uses one method.
@@ -85,7 +86,7 @@ type MethodUse struct {
 // Validate lists everything that is wrong with a reference. Whether there are such
 // methods, only the provider knows.
 func (r Reference) Validate() error {
-	errs := []error{between("timeout", r.Timeout, 0, spi.Duration(24*time.Hour))}
+	errs := []error{between("timeout", r.Timeout, 0, spi.Duration(24*time.Hour)), between("hedge", r.Hedge, 0, spi.Duration(24*time.Hour))}
 	seen := make(map[string]bool, len(r.Idempotent))
 	for i, name := range r.Idempotent {
 		key := fmt.Sprintf("idempotent.%d", i)

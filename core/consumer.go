@@ -59,7 +59,8 @@ type target struct {
 	timeout  time.Duration
 	set      *endpointSet
 
-	idempotent bool // a call of it may run twice
+	idempotent bool          // a call of it may run twice
+	hedge      time.Duration // without an answer for so long, it does; 0: never
 }
 
 // NewConsumer returns a Consumer and starts to connect to its endpoints; it does
@@ -144,7 +145,7 @@ func (c *Consumer) Method(service, name string) *spi.Method {
 	ref := c.cfg.References[service]
 	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name}
 	t.timeout = cmp.Or(ref.Methods[name].Timeout, ref.Timeout, c.cfg.Timeout).D()
-	t.idempotent = slices.Contains(ref.Idempotent, name)
+	t.idempotent, t.hedge = slices.Contains(ref.Idempotent, name), ref.Hedge.D()
 	t.set = c.set(t.key)
 	m = &spi.Method{Service: service, Name: name, Version: ref.Version, Group: ref.Group, Host: t}
 	c.targetsMu.Lock()
@@ -256,7 +257,6 @@ func (c *Consumer) call(ctx context.Context, call *spi.Call) error {
 	if err != nil {
 		err = s.annotate(err)
 	}
-	s.reset()
-	c.states.Put(s)
+	s.free()
 	return err
 }

@@ -1,6 +1,9 @@
 package core
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SlotsInUse returns how many calls hold a slot on the connections that are up.
 func (c *Consumer) SlotsInUse() int {
@@ -39,3 +42,12 @@ func (t *waiters) inUse() int {
 
 // RetryWait is how long a call waits before retry k, counted from 1.
 func RetryWait(b RetryBackoff, k int) time.Duration { return b.wait(k) }
+
+// roundTrip makes a call on a connection and leaves the answer in s.
+func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
+	if err := c.start(ctx, s); err != nil {
+		return err
+	}
+	defer c.finish(1)
+	return c.await(ctx, s)
+}

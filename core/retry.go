@@ -19,7 +19,7 @@ const maxUnsent = 8
 
 // Retry says how often a call is sent; docs/connections.md §5 says when.
 type Retry struct {
-	Attempts int          `json:"attempts" doc:"how often one call may be sent, the first time included; 1: never again"`
+	Attempts int          `json:"attempts" doc:"how often one call may be sent, the first time and a hedge included; 1: once"`
 	Backoff  RetryBackoff `json:"backoff"`
 	Budget   RetryBudget  `json:"budget"`
 }
@@ -95,6 +95,7 @@ type history struct {
 	last   *spi.Error  // the last of those
 	sent   spi.Sent    // the worst of all
 	spent  bool        // the budget forbids a retry
+	hedged bool        // it was sent to two endpoints at once
 }
 
 // past returns the call's history, which begins with the first failure.
@@ -215,8 +216,8 @@ func (h *history) complete(e, failure *spi.Error) {
 	if failure == h.last {
 		before = before[:len(before)-1]
 	}
+	e.Sent = worse(e.Sent, h.sent)
 	if len(before) > 0 {
-		e.Sent = worse(e.Sent, h.sent)
 		e.Message += fmt.Sprintf("; attempt %d, before it: %s", len(before)+1, strings.Join(before, ", "))
 	}
 	if h.spent {

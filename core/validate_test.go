@@ -112,14 +112,14 @@ func TestConfigValidateListsEverything(t *testing.T) {
 	c := DefaultConsumerConfig()
 	c.Timeout, c.Limits.Methods, c.Reconnect.Factor = 0, -1, math.NaN()
 	c.References = map[string]Reference{
-		"Greeter": {Timeout: -1, Idempotent: []string{"Say", "", "Say"}, Methods: map[string]MethodUse{"Greeter.Say": {}, "Say": {Timeout: -1}}},
+		"Greeter": {Timeout: -1, Hedge: -1, Idempotent: []string{"Say", "", "Say"}, Methods: map[string]MethodUse{"Greeter.Say": {}, "Say": {Timeout: -1}}},
 		"Fine":    {Timeout: spi.Duration(time.Second), Idempotent: []string{"Say", "Wave"}, Methods: map[string]MethodUse{"Say": {}}},
 	}
 	text := errorText(c.Validate())
 	for _, want := range []string{
 		"timeout: 0s is not between 1ms and 24h0m0s", "limits.methods: -1 is not between 0 and 65536", "reconnect.factor: NaN is not between 1 and 10",
 		"reference Greeter: timeout: -1ns is not between 0s and 24h0m0s",
-		`idempotent.1: "" is no name of a method`, `idempotent.2: "Say" is listed twice`,
+		"hedge: -1ns is not between 0s and 24h0m0s", `idempotent.1: "" is no name of a method`, `idempotent.2: "Say" is listed twice`,
 		`methods.Greeter.Say: "Greeter.Say" is no name of a method; write it without its service, as Say`, "methods.Say.timeout: -1ns is not between 0s and 24h0m0s",
 	} {
 		if !strings.Contains(text, want) {

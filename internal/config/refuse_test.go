@@ -37,7 +37,7 @@ var refused = []struct {
 	{
 		name: "unknown key of a reference",
 		file: "references:\n  acme.Greeter: {tiemout: 1s}\n",
-		want: `bhrpc.yaml:2:18: unknown key references.acme.Greeter.tiemout; did you mean "timeout"?` + "\n  keys of references.acme.Greeter: version, group, timeout, idempotent, methods",
+		want: `bhrpc.yaml:2:18: unknown key references.acme.Greeter.tiemout; did you mean "timeout"?` + "\n  keys of references.acme.Greeter: version, group, timeout, idempotent, methods, hedge",
 	},
 	{
 		name: "wrong case",
