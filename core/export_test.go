@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"testing"
 	"time"
 )
 
@@ -50,4 +51,19 @@ func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
 	}
 	defer c.finish(1)
 	return c.await(ctx, s)
+}
+
+// TraceBuffers begins to watch every buffer; settle fails the test for one that was
+// not given back.
+func TraceBuffers(t testing.TB) (settle func()) { return openLedger(t).settle }
+
+// InFlight returns how many calls the load of the endpoints still counts.
+func (c *Consumer) InFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, e := range c.endpoints {
+		n += e.load.InFlight()
+	}
+	return n
 }

@@ -92,14 +92,15 @@ func (s *callState) race(ctx context.Context, second *callState) error {
 	if !ok { // it was decided in the same moment
 		return s.first(ctx, s, second)
 	}
+	s.history.sent = worse(s.history.sent, sent)
 	late := contextError(ctx.Err(), spi.PhaseWait, sent)
 	_ = s.land(late)
 	if sent, ok = second.conn.giveUp(second); !ok {
 		s.stand(second)
 		return second.land(second.conn.outcome(second))
 	}
+	s.history.sent = worse(s.history.sent, sent)
 	late.Message += fmt.Sprintf("; it was sent to %s too", second.endpoint.address)
-	late.Sent = worse(late.Sent, sent)
 	return second.land(late)
 }
 
@@ -112,7 +113,9 @@ func (s *callState) first(ctx context.Context, one, rest *callState) error {
 		s.stand(one)
 		return err
 	}
-	if ranOf(e) != notSent {
+	if ranOf(e) == notSent {
+		s.history.avoid = append(s.history.avoid, one.endpoint)
+	} else {
 		s.history.note(one.endpoint, e)
 	}
 	s.call.ReplyMetadata = nil
