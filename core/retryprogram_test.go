@@ -117,7 +117,7 @@ type program struct {
 	*rand.Rand
 	journal   journal
 	addresses []string
-	spared    int // this one is healthy all the time; -1: none
+	spared    int // this one is up all the time, and takes what comes; -1: none
 	consumer  *core.Consumer
 	orders    []*order
 }
@@ -175,7 +175,7 @@ func (p *program) harm() {
 
 func (p *program) run() {
 	var calling sync.WaitGroup
-	if p.IntN(2) == 0 {
+	if p.spared >= 0 || p.IntN(2) == 0 {
 		synctest.Wait() // everything is connected; otherwise it is about to be
 	}
 	for range 60 {
