@@ -106,7 +106,13 @@ func (s *callState) race(ctx context.Context, second *callState) error {
 
 // first reads what came for one. rest counts only if that decides nothing.
 func (s *callState) first(ctx context.Context, one, rest *callState) error {
-	err := one.land(one.conn.outcome(one))
+	err := one.conn.outcome(one)
+	if err == nil && !one.overloaded() {
+		rest.drop() // before the result is decoded, which is the user's code
+		s.stand(one)
+		return one.land(nil)
+	}
+	err = one.land(err)
 	var e *spi.Error
 	if !errors.As(err, &e) || ranOf(e) == itself {
 		rest.drop()

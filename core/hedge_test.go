@@ -216,6 +216,40 @@ func TestHedgeOnTheWire(t *testing.T) {
 	})
 }
 
+// fragile is a serializer that panics over results.
+type fragile struct{ jsonSerializer }
+
+func (fragile) Decode([]byte, any) error { panic("fragile") }
+
+// TestHedgeAndPanic: a serializer that panics leaves nothing of either attempt.
+func TestHedgeAndPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, a, b := newWorld(t), &shelf{name: "a", took: time.Hour}, &shelf{name: "b"}
+		w.provider("a:1", nil, a)
+		w.provider("b:1", nil, b)
+		c := w.consumer(func(cfg *core.ConsumerConfig) {
+			hedging(cfg)
+			cfg.Serializer = fragile{}
+		}, "a:1", "b:1")
+		synctest.Wait()
+		func() {
+			defer func() {
+				if got := recover(); got != "fragile" {
+					t.Errorf("got panic %v, want the serializer's", got)
+				}
+			}()
+			_, _ = invoke[string](t.Context(), c, "shelf", "Read")
+		}()
+		synctest.Wait()
+		if got := c.SlotsInUse(); got != 0 || c.InFlight() != 0 {
+			t.Errorf("got %d slots in use and %d calls in flight, want none", got, c.InFlight())
+		}
+		if len(a.cancelled) != 1 || b.ran != 1 {
+			t.Errorf("got %d handlers cancelled at a and %d runs at b, want one each", len(a.cancelled), b.ran)
+		}
+	})
+}
+
 // TestHedgesAreBounded: where everything is slow, hedges cost what the budget
 // allows: the burst, and a tenth of the calls.
 func TestHedgesAreBounded(t *testing.T) {
