@@ -83,10 +83,13 @@ type MethodUse struct {
 	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this method; 0s: the service's"`
 }
 
-// Validate lists everything that is wrong with a reference. Whether there are such
-// methods, only the provider knows.
-func (r Reference) Validate() error {
+// Validate lists everything that is wrong with a reference of a consumer that retries
+// like this. Whether there are such methods, only the provider knows.
+func (r Reference) Validate(retry Retry) error {
 	errs := []error{between("timeout", r.Timeout, 0, spi.Duration(24*time.Hour)), between("hedge", r.Hedge, 0, spi.Duration(24*time.Hour))}
+	if r.Hedge > 0 && (retry.Attempts < 2 || retry.Budget.Burst < 1) {
+		errs = append(errs, &RangeError{"hedge", "is without effect where consumer.retry.attempts is below 2 or consumer.retry.budget.burst below 1"})
+	}
 	seen := make(map[string]bool, len(r.Idempotent))
 	for i, name := range r.Idempotent {
 		key := fmt.Sprintf("idempotent.%d", i)
@@ -159,7 +162,7 @@ func (c ConsumerConfig) Validate() error {
 		c.Retry.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
-		if err := c.References[name].Validate(); err != nil {
+		if err := c.References[name].Validate(c.Retry); err != nil {
 			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
 		}
 	}

@@ -95,10 +95,6 @@ func TestHedge(t *testing.T) {
 		{name: "not marked", a: &shelf{name: "a", took: 100 * ms}, b: &shelf{name: "b"},
 			edit: func(cfg *core.ConsumerConfig) { cfg.References["shelf"] = core.Reference{Hedge: spi.Duration(50 * ms)} }, want: "a", after: 100 * ms, ranA: 1},
 		{name: "one endpoint", a: &shelf{name: "a", took: 100 * ms}, want: "a", after: 100 * ms, ranA: 1},
-		{name: "no token", a: &shelf{name: "a", took: 100 * ms}, b: &shelf{name: "b"},
-			edit: func(cfg *core.ConsumerConfig) { cfg.Retry.Budget = core.RetryBudget{} }, want: "a", after: 100 * ms, ranA: 1},
-		{name: "no attempt", a: &shelf{name: "a", took: 100 * ms}, b: &shelf{name: "b"},
-			edit: func(cfg *core.ConsumerConfig) { cfg.Retry.Attempts = 1 }, want: "a", after: 100 * ms, ranA: 1},
 		{name: "the first is lost before the hedge", do: cut(10*ms, "a:1"), a: &shelf{name: "a", took: forever}, b: &shelf{name: "b", took: 10 * ms}, want: "b", after: 20 * ms, ranA: 1, ranB: 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -131,6 +131,27 @@ func TestConfigValidateListsEverything(t *testing.T) {
 	}
 }
 
+// A key that does nothing is a mistake.
+func TestConfigValidateHedge(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		retry Retry
+		want  string
+	}{
+		{"the default", DefaultRetry(), ""},
+		{"one attempt", Retry{Attempts: 1, Budget: RetryBudget{Burst: 1}}, "hedge: is without effect"},
+		{"no budget", Retry{Attempts: 2}, "hedge: is without effect"},
+	} {
+		got := errorText(Reference{Hedge: 1}.Validate(tt.retry))
+		if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if err := (Reference{}).Validate(tt.retry); err != nil {
+			t.Errorf("%s, no hedge: got %v, want no error", tt.name, err)
+		}
+	}
+}
+
 // Metadata is a part of a message, and what is said of it makes sense even where
 // the message is wrong itself.
 func TestConfigValidateMetadataWithinMessage(t *testing.T) {

@@ -37,6 +37,11 @@ func TestValidate(t *testing.T) {
 				"bhrpc.yaml:3:16: references.B.timeout: -1s is not between 0s and 24h0m0s",
 		},
 		{
+			name: "hedges without retries",
+			file: "references:\n  B: {hedge: 50ms}\nconsumer: {retry: {attempts: 1}}\n",
+			want: "bhrpc.yaml:2:14: references.B.hedge: is without effect where consumer.retry.attempts is below 2 or consumer.retry.budget.burst below 1",
+		},
+		{
 			name: "methods of references",
 			file: "references:\n  B: {idempotent: [Say, B.Say, Say], methods: {Say: {timeout: 25h}, '': {}}}\n",
 			want: `bhrpc.yaml:2:25: references.B.idempotent.1: "B.Say" is no name of a method; write it without its service, as Say` + "\n" +
