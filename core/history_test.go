@@ -2,6 +2,8 @@ package core
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -110,6 +112,47 @@ func TestWithout(t *testing.T) {
 			if got.Has(i) != tt.want.Has(i) || found != tt.found {
 				t.Errorf("%s: got %v, %v for endpoint %d, want %v, %v", tt.name, got.Has(i), found, i, tt.want.Has(i), tt.found)
 			}
+		}
+	}
+}
+
+// TestBudget: of many who take at once as many succeed as there are tokens, and
+// what is earned stops at the burst.
+func TestBudget(t *testing.T) {
+	for _, burst := range []int{0, 1, 50} {
+		var b budget
+		b.init(RetryBudget{Ratio: 0.001, Burst: burst})
+		var taken atomic.Int32
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				for range 25 {
+					if b.take() {
+						taken.Add(1)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if got := int(taken.Load()); got != burst {
+			t.Errorf("got %d tokens, want %d", got, burst)
+		}
+		for range 999 {
+			b.earn()
+		}
+		if b.take() {
+			t.Errorf("burst %d: got a token for 999 calls, want it for 1000", burst)
+		}
+		for range 1000 * (burst + 2) {
+			b.earn()
+		}
+		for range burst {
+			if !b.take() {
+				t.Errorf("burst %d: got no token, want all back", burst)
+			}
+		}
+		if b.take() {
+			t.Errorf("got a token beyond a burst of %d", burst)
 		}
 	}
 }
