@@ -18,18 +18,22 @@ type callState struct {
 	metadata spi.Metadata // the call's, and what its context adds
 	info     spi.CallInfo
 	tried    tried
+	history  *history // nil: nothing has failed
 
 	deadline time.Time     // when the call ends, if ctx does not end it
 	timed    bool          // ctx has no deadline, so the call keeps its own time
 	left     time.Duration // until the deadline, when the request was queued
 
 	// One attempt on one connection.
-	out    outgoing
-	flags  uint8
-	conn   *consumerConn
-	waiter *waiter
-	id     uint64
-	answer frame // payload in owned
+	endpoint *endpoint
+	conn     *consumerConn // nil: there was none
+	began    time.Time
+	hedging  bool // beside another attempt: it must not wait for room
+	out      outgoing
+	flags    uint8
+	waiter   *waiter
+	id       uint64
+	answer   frame // payload in owned
 }
 
 func (s *callState) begin(ctx context.Context, t *target, call *spi.Call) {
@@ -56,8 +60,7 @@ func (s *callState) ownDeadline() time.Time {
 	return time.Time{}
 }
 
-// attempts makes the call on one endpoint after another, as long as nothing was
-// sent.
+// attempts makes the call on one endpoint after another, as long as [again] allows.
 func (s *callState) attempts(ctx context.Context) error {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -76,48 +79,60 @@ func (s *callState) attempts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e := now.endpoints[i]
-		s.call.Peer = e.address
-		c, err := e.connection(ctx, s.ownDeadline())
-		if err == nil {
-			err = s.attempt(ctx, e, c)
-		}
-		if err == nil || !s.elsewhere(err) {
-			return err
-		}
-		if c == nil && !s.tried.add(now, i) && s.target.set.current.Load().listing == now.listing {
-			return err
-		}
-		if c != nil { // it was going; the endpoint may be back at once
-			select {
-			case <-c.ended:
-			case <-c.draining:
-			case <-ctx.Done():
+		s.endpoint = now.endpoints[i]
+		s.call.Peer, s.call.ReplyMetadata = s.endpoint.address, nil
+		if s.conn, err = s.endpoint.connection(ctx, s.ownDeadline()); err == nil {
+			if s.target.hedge > 0 && s.idempotent() {
+				err = s.hedged(ctx)
+			} else {
+				err = s.attempt(ctx)
 			}
+		}
+		if err == nil || !s.again(ctx, now, i, err) {
+			return err
 		}
 	}
 }
 
-// elsewhere reports whether a call that failed like this may go on with another
-// endpoint or another connection: nothing was sent, and the way there is to blame.
-func (s *callState) elsewhere(err error) bool {
-	var e *spi.Error
-	return errors.As(err, &e) && e.Sent == spi.SentNo && errors.Is(e.Cause, spi.ErrConnLost) && s.target.consumer.ctx.Err() == nil
+// annotate completes an error with what was called and where. Errors of an attempt
+// to connect are shared by the calls that waited for it, so it works on a copy.
+func (s *callState) annotate(err error) error {
+	var failure *spi.Error
+	if !errors.As(err, &failure) { // nothing in here returns another kind
+		return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+	}
+	e := *failure
+	e.Service, e.Method = s.call.Method.Service, s.call.Method.Name
+	if e.Endpoint == "" {
+		e.Endpoint = s.call.Peer
+	}
+	if s.history != nil {
+		s.history.complete(&e, failure)
+	}
+	return &e
 }
 
-// pick asks the load balancer.
+// pick asks the load balancer for an endpoint where the call was not yet.
 func (s *callState) pick(now *snapshot) (int, error) {
-	n := len(now.endpoints)
-	if n == 0 {
+	if len(now.endpoints) == 0 {
 		return 0, &spi.Error{Code: spi.Unavailable, Phase: spi.PhaseResolve, Sent: spi.SentNo,
 			Message: "the registry lists no endpoint of " + s.target.key, Hint: "is a provider of it started, with this registry?"}
 	}
-	s.info.Usable, s.info.Now = s.tried.spare(now), s.target.consumer.now()
+	usable := s.tried.spare(now)
+	if s.history != nil {
+		usable, _ = s.history.without(now, usable)
+	}
+	return s.pickOf(now, usable)
+}
+
+// pickOf asks the load balancer for one of the usable endpoints.
+func (s *callState) pickOf(now *snapshot, usable spi.Bitmap) (int, error) {
+	s.info.Usable, s.info.Now = usable, s.target.consumer.now()
 	i, err := now.picker.Pick(&s.info)
 	if err != nil {
 		return 0, &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
 	}
-	if i < 0 || i >= n || !s.info.Usable.Has(i) {
+	if n := len(now.endpoints); i < 0 || i >= n || !usable.Has(i) {
 		return 0, &spi.Error{Code: spi.Internal, Phase: spi.PhasePick, Sent: spi.SentNo,
 			Message: fmt.Sprintf("the load balancer picked endpoint %d of %d, which is not usable", i, n)}
 	}
@@ -170,26 +185,52 @@ func (t *tried) spare(now *snapshot) spi.Bitmap {
 	return rest
 }
 
-// attempt makes the call on one connection.
-func (s *callState) attempt(ctx context.Context, e *endpoint, c *consumerConn) error {
+// attempt makes the call on one connection and reads the answer.
+func (s *callState) attempt(ctx context.Context) error {
+	if err := s.launch(ctx); err != nil {
+		return err
+	}
+	return s.land(s.conn.await(ctx, s))
+}
+
+// launch sends the request. Without an error land is due.
+func (s *callState) launch(ctx context.Context) error {
 	if err := s.encode(); err != nil {
 		return err
 	}
 	s.out.deadline = s.ownDeadline()
-	start := time.Now()
-	if s.left = s.deadline.Sub(start); s.left <= 0 {
+	s.began = time.Now()
+	if s.left = s.deadline.Sub(s.began); s.left <= 0 {
 		s.out.payload.release()
 		return contextError(context.DeadlineExceeded, spi.PhaseQueue, spi.SentNo)
 	}
-	e.load.Begin()
-	err := c.roundTrip(ctx, s)
-	took, code := time.Since(start), spi.CodeOf(err)
-	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
-		e.load.Abandon()
+	s.endpoint.load.Begin()
+	err := s.conn.start(ctx, s)
+	if err != nil {
+		s.weigh(err)
+	}
+	return err
+}
+
+// land reads the answer of a request that was sent, if err does not say why there is
+// none.
+func (s *callState) land(err error) error {
+	s.conn.finish(1)
+	s.weigh(err)
+	if err != nil {
 		return err
 	}
-	e.load.End(start.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
-	return err
+	return s.finish()
+}
+
+// weigh counts the end of an attempt for the load balancer.
+func (s *callState) weigh(err error) {
+	took, code, load := time.Since(s.began), spi.CodeOf(err), &s.endpoint.load
+	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
+		load.Abandon()
+		return
+	}
+	load.End(s.began.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
 }
 
 // overloaded reports an answer by which the endpoint, not the handler, is to blame.

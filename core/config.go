@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -71,6 +72,46 @@ type Reference struct {
 	Version string       `json:"version" doc:"version of the service"`
 	Group   string       `json:"group" doc:"group of the service"`
 	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this service; 0s: the consumer's"`
+
+	Idempotent []string             `json:"idempotent" doc:"methods that may run twice for one call, so that a lost one is sent again"`
+	Methods    map[string]MethodUse `json:"methods" doc:"how single methods are called, by their name"` // may be nil
+	Hedge      spi.Duration         `json:"hedge" doc:"an idempotent call without an answer for so long is sent to a second endpoint too; 0s: never"`
+}
+
+// MethodUse says how a consumer uses one method.
+type MethodUse struct {
+	Timeout spi.Duration `json:"timeout" doc:"time allowed for a call of this method; 0s: the service's"`
+}
+
+// Validate lists everything that is wrong with a reference of a consumer that retries
+// like this. Whether there are such methods, only the provider knows.
+func (r Reference) Validate(retry Retry) error {
+	errs := []error{between("timeout", r.Timeout, 0, spi.Duration(24*time.Hour)), between("hedge", r.Hedge, 0, spi.Duration(24*time.Hour))}
+	if r.Hedge > 0 && (retry.Attempts < 2 || retry.Budget.Burst < 1) {
+		errs = append(errs, &RangeError{"hedge", "is without effect where consumer.retry.attempts is below 2 or consumer.retry.budget.burst below 1"})
+	}
+	seen := make(map[string]bool, len(r.Idempotent))
+	for i, name := range r.Idempotent {
+		key := fmt.Sprintf("idempotent.%d", i)
+		errs = append(errs, methodName(key, name))
+		if seen[name] {
+			errs = append(errs, &RangeError{key, fmt.Sprintf("%q is listed twice; remove one", name)})
+		}
+		seen[name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Methods)) {
+		key := "methods." + name
+		errs = append(errs, methodName(key, name), between(key+".timeout", r.Methods[name].Timeout, 0, spi.Duration(24*time.Hour)))
+	}
+	return errors.Join(errs...)
+}
+
+// methodName reports a text that cannot be the name of a method.
+func methodName(key, name string) error {
+	if name != "" && len(name) <= maxName && !strings.Contains(name, ".") {
+		return nil
+	}
+	return &RangeError{key, fmt.Sprintf("%.100q is no name of a method; write it without its service, as Say", name)}
 }
 
 // ConsumerConfig configures a [Consumer]. Start from [DefaultConsumerConfig]. The
@@ -96,6 +137,8 @@ type ConsumerConfig struct {
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
 	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+
+	Retry Retry `json:"retry"`
 }
 
 // DefaultConsumerConfig returns the defaults of everything that a file can say.
@@ -103,7 +146,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(),
 	}
 }
 
@@ -116,9 +159,10 @@ func (c ConsumerConfig) Validate() error {
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
+		c.Retry.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
-		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
+		if err := c.References[name].Validate(c.Retry); err != nil {
 			errs = append(errs, fmt.Errorf("reference %s: %w", name, err))
 		}
 	}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type Consumer struct {
 	invoke   spi.InvokeFunc
 	states   sync.Pool // of *callState
 	dials    chan struct{}
+	budget   budget
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -56,6 +58,9 @@ type target struct {
 	name     string
 	timeout  time.Duration
 	set      *endpointSet
+
+	idempotent bool          // a call of it may run twice
+	hedge      time.Duration // without an answer for so long, it does; 0: never
 }
 
 // NewConsumer returns a Consumer and starts to connect to its endpoints; it does
@@ -87,6 +92,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	c := &Consumer{cfg: cfg, instance: instance, start: time.Now(), dials: make(chan struct{}, dialLimit),
 		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.budget.init(cfg.Retry.Budget)
 	c.states.New = func() any { return new(callState) }
 	c.invoke = spi.Compose(c.call, cfg.Interceptors...)
 	if cfg.Registry == nil {
@@ -137,10 +143,9 @@ func (c *Consumer) Method(service, name string) *spi.Method {
 		return m
 	}
 	ref := c.cfg.References[service]
-	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name, timeout: c.cfg.Timeout.D()}
-	if ref.Timeout > 0 {
-		t.timeout = ref.Timeout.D()
-	}
+	t := &target{consumer: c, key: spi.ServiceKey(service, ref.Version, ref.Group), name: name}
+	t.timeout = cmp.Or(ref.Methods[name].Timeout, ref.Timeout, c.cfg.Timeout).D()
+	t.idempotent, t.hedge = slices.Contains(ref.Idempotent, name), ref.Hedge.D()
 	t.set = c.set(t.key)
 	m = &spi.Method{Service: service, Name: name, Version: ref.Version, Group: ref.Group, Host: t}
 	c.targetsMu.Lock()
@@ -195,8 +200,8 @@ func (c *Consumer) watch(s *endpointSet) {
 
 // Invoke makes a call and waits for its answer; see [spi.Invoker]. Without a
 // deadline of its own, ctx is bounded by the call's Timeout, or what is configured.
-// An endpoint that cannot be reached is replaced by another one as long as nothing
-// was sent.
+// A call that failed is made again on another endpoint if it cannot have run, or is
+// idempotent: docs/connections.md §5.
 func (c *Consumer) Invoke(ctx context.Context, call *spi.Call) error {
 	if len(c.cfg.Interceptors) == 0 {
 		return c.call(ctx, call)
@@ -246,30 +251,12 @@ func (t *target) timeoutOf(call *spi.Call) time.Duration {
 func (c *Consumer) call(ctx context.Context, call *spi.Call) error {
 	t := c.target(call.Method)
 	s := c.states.Get().(*callState)
+	c.budget.earn()
 	s.begin(ctx, t, call)
 	err := s.attempts(ctx)
-	if err == nil {
-		err = s.finish()
+	if err != nil {
+		err = s.annotate(err)
 	}
-	s.reset()
-	c.states.Put(s)
-	if err == nil {
-		return nil
-	}
-	var failure *spi.Error
-	if !errors.As(err, &failure) { // nothing in here returns another kind
-		return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
-	}
-	return c.annotate(failure, call)
-}
-
-// annotate completes an error with what was called and where. Errors of an attempt
-// to connect are shared by the calls that waited for it, so it works on a copy.
-func (c *Consumer) annotate(failure *spi.Error, call *spi.Call) error {
-	e := *failure
-	e.Service, e.Method = call.Method.Service, call.Method.Name
-	if e.Endpoint == "" {
-		e.Endpoint = call.Peer
-	}
-	return &e
+	s.free()
+	return err
 }

@@ -122,10 +122,10 @@ func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
 
 func (c *consumerConn) closed(cause error) { c.calls.fail(cause) }
 
-// roundTrip sends the request in s and waits for the answer, which it leaves in
-// s.answer, in a buffer that belongs to the caller. s.payload belongs to the
-// connection from here on. Errors are *spi.Error.
-func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
+// start sends the request in s, whose payload belongs to the connection from here
+// on. Without an error finish(1) is due after await or outcome. Errors are
+// *spi.Error.
+func (c *consumerConn) start(ctx context.Context, s *callState) error {
 	head := headroom - wire.HeaderSize + len(s.target.key) + len(s.target.name) // at most what assign adds
 	metadata, message := head+s.out.metadata, head+len(s.out.payload.b)-headroom
 	if uint64(message) > c.peer.MaxMessage || uint64(metadata) > c.peer.MaxMetadata {
@@ -140,15 +140,15 @@ func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
 	}
 	s.conn, s.waiter = c, w
 	others := c.inFlight.Add(1) > 1
-	defer c.finish(1)
 
 	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
-	s.out.assigner, s.out.wait, s.out.flush, s.out.yield = s, true, true, others
+	s.out.assigner, s.out.wait, s.out.flush, s.out.yield = s, !s.hedging, true, others
 	if err := c.send(ctx, s); err != nil {
 		c.calls.put(w)
+		c.finish(1)
 		return err
 	}
-	return c.await(ctx, s)
+	return nil
 }
 
 // send queues the request.
@@ -161,6 +161,8 @@ func (c *consumerConn) send(ctx context.Context, s *callState) error {
 		e := contextError(err, spi.PhaseQueue, spi.SentNo)
 		e.Message += "; the connection's write queue was full: the provider takes no bytes"
 		return e
+	case errors.Is(err, errQueueFull):
+		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseQueue, Sent: spi.SentNo, Message: "the connection's write queue is full: the provider takes no bytes"}
 	}
 	select {
 	case <-c.ended: // err may only be what the first cause led to
@@ -204,7 +206,7 @@ func (s *callState) assign(f *outgoing, head []byte, position uint64) ([]byte, e
 }
 
 // await waits for the answer, the end of the connection, or the end of the call's
-// time.
+// time. It leaves the answer in s, in a buffer that belongs to the caller.
 func (c *consumerConn) await(ctx context.Context, s *callState) error {
 	w := s.waiter
 	var timeout <-chan time.Time
@@ -228,13 +230,29 @@ func (c *consumerConn) await(ctx context.Context, s *callState) error {
 		w.timer.Stop()
 	}
 	if gaveUp != nil {
-		if w.id.CompareAndSwap(s.id, 0) {
-			sent := c.out.cancel(s.id, w.position)
-			c.calls.put(w)
+		if sent, ok := c.giveUp(s); ok {
 			return contextError(gaveUp, spi.PhaseWait, sent)
 		}
-		<-w.done // the answer came in the same moment
 	}
+	return c.outcome(s)
+}
+
+// giveUp ends the wait for an answer. If the call was decided in the same moment, it
+// returns false, and outcome is due.
+func (c *consumerConn) giveUp(s *callState) (spi.Sent, bool) {
+	w := s.waiter
+	if !w.id.CompareAndSwap(s.id, 0) {
+		<-w.done
+		return "", false
+	}
+	sent := c.out.cancel(s.id, w.position)
+	c.calls.put(w)
+	return sent, true
+}
+
+// outcome is how a call ended whose waiter is done: the answer in s, or an error.
+func (c *consumerConn) outcome(s *callState) error {
+	w := s.waiter
 	answer, err, position := w.answer, w.err, w.position
 	c.calls.put(w)
 	if err != nil {

@@ -70,17 +70,20 @@ func (w *watcher) Glance(ctx context.Context) error {
 func TestTimeoutPrecedence(t *testing.T) {
 	const consumer = 7 * time.Second
 	for _, tt := range []struct {
-		name                 string
-		reference, call, ctx time.Duration // 0: not set
-		want                 time.Duration
+		name                         string
+		reference, method, call, ctx time.Duration // 0: not set
+		want                         time.Duration
 	}{
-		{"the consumer's", 0, 0, 0, consumer},
-		{"the reference's over the consumer's", 9 * time.Second, 0, 0, 9 * time.Second},
-		{"a shorter one of the reference", 4 * time.Second, 0, 0, 4 * time.Second},
-		{"the call's over the reference's", 4 * time.Second, 5 * time.Second, 0, 5 * time.Second},
-		{"a negative one of the call is none", 4 * time.Second, -1, 0, 4 * time.Second},
-		{"the context's over the call's", 4 * time.Second, 5 * time.Second, 6 * time.Second, 6 * time.Second},
-		{"a shorter one of the context", 4 * time.Second, 5 * time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond},
+		{"the consumer's", 0, 0, 0, 0, consumer},
+		{"the reference's over the consumer's", 9 * time.Second, 0, 0, 0, 9 * time.Second},
+		{"a shorter one of the reference", 4 * time.Second, 0, 0, 0, 4 * time.Second},
+		{"the method's over the reference's", 4 * time.Second, 8 * time.Second, 0, 0, 8 * time.Second},
+		{"the method's over the consumer's", 0, 2 * time.Second, 0, 0, 2 * time.Second},
+		{"the call's over the method's", 4 * time.Second, 8 * time.Second, 5 * time.Second, 0, 5 * time.Second},
+		{"the call's over the reference's", 4 * time.Second, 0, 5 * time.Second, 0, 5 * time.Second},
+		{"a negative one of the call is none", 4 * time.Second, 0, -1, 0, 4 * time.Second},
+		{"the context's over the call's", 4 * time.Second, 0, 5 * time.Second, 6 * time.Second, 6 * time.Second},
+		{"a shorter one of the context", 4 * time.Second, 0, 5 * time.Second, 1500 * time.Millisecond, 1500 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -90,7 +93,9 @@ func TestTimeoutPrecedence(t *testing.T) {
 				w.provider("p:1", nil, s)
 				c := w.consumer(func(cfg *core.ConsumerConfig) {
 					cfg.Timeout = spi.Duration(consumer)
-					cfg.References = map[string]core.Reference{"watcher": {Timeout: spi.Duration(tt.reference)}}
+					cfg.References = map[string]core.Reference{"watcher": {Timeout: spi.Duration(tt.reference), Methods: map[string]core.MethodUse{
+						"Watch": {Timeout: spi.Duration(tt.method)}, "Glance": {Timeout: spi.Duration(time.Second)},
+					}}}
 				}, "p:1")
 				ctx := t.Context()
 				if tt.ctx > 0 {

@@ -26,6 +26,7 @@ type request struct {
 	metadata int     // bytes of metadata in payload
 	pairs    int     // user metadata in it
 	mayWait  bool    // the answer may wait for room in the write queue
+	begun    bool    // interceptors and handler have seen it
 
 	args  spi.Args // nil before they are decoded, and after a crash
 	call  spi.Call
@@ -65,6 +66,7 @@ func (r *request) serve() error {
 	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote}
 	r.payload.release()
 	r.payload = nil
+	r.begun = true
 	return r.conn.provider.invoke(r.ctx, &r.call)
 }
 
@@ -161,6 +163,9 @@ func (r *request) fail(err error) {
 		return
 	}
 	failure := toSend(err)
+	if r.begun && failure.Phase == spi.PhaseDispatch { // that is a promise: it was not run
+		failure.Phase = spi.PhaseHandler
+	}
 	r.reply = errorReply(r.id, failure, r.call.ReplyMetadata)
 	if !r.conn.takes(&r.reply) {
 		r.reply.payload.release()

@@ -88,6 +88,11 @@ func TestConsumerConfigValidate(t *testing.T) {
 		durations("reconnect.base", func(c *C) *spi.Duration { return &c.Reconnect.Base }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
 		numbers("reconnect.factor", func(c *C) *float64 { return &c.Reconnect.Factor }, 1, 10, "is not between 1 and 10"),
 		durations("reconnect.cap", func(c *C) *spi.Duration { return &c.Reconnect.Cap }, 500*time.Millisecond, time.Hour, "is not between 500ms and 1h0m0s"),
+		numbers("retry.attempts", func(c *C) *int { return &c.Retry.Attempts }, 1, 10, "is not between 1 and 10"),
+		durations("retry.backoff.base", func(c *C) *spi.Duration { return &c.Retry.Backoff.Base }, 0, time.Minute, "is not between 0s and 1m0s"),
+		durations("retry.backoff.cap", func(c *C) *spi.Duration { return &c.Retry.Backoff.Cap }, 0, time.Hour, "is not between 0s and 1h0m0s"),
+		numbers("retry.budget.ratio", func(c *C) *float64 { return &c.Retry.Budget.Ratio }, 0, 1, "is not between 0 and 1"),
+		numbers("retry.budget.burst", func(c *C) *int { return &c.Retry.Budget.Burst }, 0, 10_000, "is not between 0 and 10000"),
 		durations("reconnect.stable", func(c *C) *spi.Duration { return &c.Reconnect.Stable }, 0, time.Hour, "is not between 0s and 1h0m0s"),
 	))
 }
@@ -106,11 +111,16 @@ func TestProviderConfigValidate(t *testing.T) {
 func TestConfigValidateListsEverything(t *testing.T) {
 	c := DefaultConsumerConfig()
 	c.Timeout, c.Limits.Methods, c.Reconnect.Factor = 0, -1, math.NaN()
-	c.References = map[string]Reference{"Greeter": {Timeout: -1}, "Fine": {}}
+	c.References = map[string]Reference{
+		"Greeter": {Timeout: -1, Hedge: -1, Idempotent: []string{"Say", "", "Say"}, Methods: map[string]MethodUse{"Greeter.Say": {}, "Say": {Timeout: -1}}},
+		"Fine":    {Timeout: spi.Duration(time.Second), Idempotent: []string{"Say", "Wave"}, Methods: map[string]MethodUse{"Say": {}}},
+	}
 	text := errorText(c.Validate())
 	for _, want := range []string{
 		"timeout: 0s is not between 1ms and 24h0m0s", "limits.methods: -1 is not between 0 and 65536", "reconnect.factor: NaN is not between 1 and 10",
 		"reference Greeter: timeout: -1ns is not between 0s and 24h0m0s",
+		"hedge: -1ns is not between 0s and 24h0m0s", `idempotent.1: "" is no name of a method`, `idempotent.2: "Say" is listed twice`,
+		`methods.Greeter.Say: "Greeter.Say" is no name of a method; write it without its service, as Say`, "methods.Say.timeout: -1ns is not between 0s and 24h0m0s",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("got %q, want also %q", text, want)
@@ -118,6 +128,27 @@ func TestConfigValidateListsEverything(t *testing.T) {
 	}
 	if strings.Contains(text, "Fine") {
 		t.Errorf("got %q, want nothing about Fine", text)
+	}
+}
+
+// A key that does nothing is a mistake.
+func TestConfigValidateHedge(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		retry Retry
+		want  string
+	}{
+		{"the default", DefaultRetry(), ""},
+		{"one attempt", Retry{Attempts: 1, Budget: RetryBudget{Burst: 1}}, "hedge: is without effect"},
+		{"no budget", Retry{Attempts: 2}, "hedge: is without effect"},
+	} {
+		got := errorText(Reference{Hedge: 1}.Validate(tt.retry))
+		if !strings.HasPrefix(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if err := (Reference{}).Validate(tt.retry); err != nil {
+			t.Errorf("%s, no hedge: got %v, want no error", tt.name, err)
+		}
 	}
 }
 

@@ -79,13 +79,18 @@ type Call struct {
 	ReplyMetadata Metadata // travels with the answer; set when Invoke returns
 
 	// Timeout bounds this call, from Invoke to the answer. 0 means what is
-	// configured for the method. A deadline of the context wins over both; the
+	// configured for the method, or else its service, or else the consumer. A deadline of the context wins over both; the
 	// context that interceptors see always has one.
 	Timeout time.Duration
 
 	// Peer is the address of the other side: on the consumer that of the provider
 	// that was chosen last, on the provider that of the consumer.
 	Peer string
+
+	// Idempotent says that running the method twice does what running it once does,
+	// so that the call may be sent again when its outcome is lost. A method that the
+	// configuration marks is idempotent whatever stands here.
+	Idempotent bool
 }
 
 // Invoker makes calls. It is safe for concurrent use.

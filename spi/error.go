@@ -81,17 +81,18 @@ const (
 	PhaseEncode    Phase = "encode"    // arguments, or the result, into bytes
 	PhaseQueue     Phase = "queue"     // waiting for room in the connection's write queue
 	PhaseWait      Phase = "wait"      // waiting for the answer
-	PhaseDispatch  Phase = "dispatch"  // provider: finding the method, accepting the request
+	PhaseDispatch  Phase = "dispatch"  // provider: finding the method, accepting the request; it was not run
 	PhaseDecode    Phase = "decode"    // bytes into arguments, or into the result
 	PhaseHandler   Phase = "handler"   // the user's method
 )
 
 // Sent says whether the provider can have seen the request. It decides what may
-// be tried again without running twice.
+// be tried again without running twice. Of a call that was tried again it is the
+// worst of all attempts.
 type Sent string
 
 // The values of Sent. The empty value means that the question does not arise,
-// because the provider itself answered.
+// because the provider itself answered, and no attempt before was lost.
 const (
 	SentNo      Sent = "no"      // not one byte of the request was handed to the kernel
 	SentMaybe   Sent = "maybe"   // some or all of it was

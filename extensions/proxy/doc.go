@@ -11,6 +11,7 @@
 //
 //		Say  func(ctx context.Context, name string) (string, error)
 //		Wave func() error                        `bhrpc:"method=WaveHand,timeout=2s"`
+//		Read func(id int) (string, error)        `bhrpc:"idempotent"` // may be sent twice
 //		Log  func(text string)                   `bhrpc:"-"` // not the proxy's
 //	}
 //

@@ -54,7 +54,7 @@ func (i *invoker) Method(service, name string) *spi.Method {
 
 func (i *invoker) Invoke(ctx context.Context, call *spi.Call) error { return i.invoke(ctx, call) }
 
-// describe renders a call: its method, timeout and arguments, of pointers what they
+// describe renders a call: its method, timeout, mark and arguments, of pointers what they
 // point to.
 func describe(call *spi.Call) string {
 	var args []string
@@ -73,6 +73,9 @@ func describe(call *spi.Call) string {
 	s := fmt.Sprintf("%s(%s)", call.Method, strings.Join(args, ", "))
 	if call.Timeout > 0 {
 		s += " within " + call.Timeout.String()
+	}
+	if call.Idempotent {
+		s += " perhaps twice"
 	}
 	return s
 }

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
 )
@@ -83,16 +83,21 @@ func describe(t reflect.Type) (service string, stubs []*stub, err error) {
 // form is the expected form of a field, for errors.
 const form = "func(ctx context.Context, args...) (result, error)"
 
-// settings splits a tag "key=value,key=value" and hands each pair to set.
-func settings(tag string, known []string, set func(key, value string) error) error {
+// settings splits a tag "key=value,flag,key=value" and hands each pair to set; the
+// value of a flag is "".
+func settings(tag string, keys, flags []string, set func(key, value string) error) error {
 	if tag == "" {
 		return nil
 	}
 	var faults []error
 	seen := map[string]bool{}
+	known := slices.Concat(keys, flags)
 	for part := range strings.SplitSeq(tag, ",") {
-		key, value, _ := strings.Cut(part, "=")
+		key, value, valued := strings.Cut(part, "=")
 		err := set(key, value)
+		if valued && slices.Contains(flags, key) {
+			err = errValue
+		}
 		switch {
 		case errors.Is(err, spi.ErrUnknown):
 			message := fmt.Sprintf("unknown key %q in tag bhrpc:%q", key, tag)
@@ -110,11 +115,14 @@ func settings(tag string, known []string, set func(key, value string) error) err
 	return errors.Join(faults...)
 }
 
-var errEmpty = errors.New("it is empty; want key=value")
+var (
+	errEmpty = errors.New("it is empty; want key=value")
+	errValue = errors.New("it takes no value; write the word alone, or leave it out")
+)
 
 // serviceTag reads the tag of a blank field: the service's name, or "".
 func serviceTag(tag string) (service string, err error) {
-	err = settings(tag, []string{"service"}, func(key, value string) error {
+	err = settings(tag, []string{"service"}, nil, func(key, value string) error {
 		switch {
 		case key != "service":
 			return spi.ErrUnknown
@@ -127,26 +135,28 @@ func serviceTag(tag string) (service string, err error) {
 	return service, err
 }
 
-// methodTag reads the tag of a func field.
-func methodTag(tag string) (method string, timeout time.Duration, err error) {
-	err = settings(tag, []string{"method", "timeout"}, func(key, value string) error {
+// methodTag reads the tag of a func field into s.
+func (s *stub) methodTag(tag string) error {
+	return settings(tag, []string{"method", "timeout"}, []string{"idempotent"}, func(key, value string) error {
 		switch {
+		case key == "idempotent":
+			s.idempotent = true
+			return nil
 		case key != "method" && key != "timeout":
 			return spi.ErrUnknown
 		case value == "":
 			return errEmpty
 		case key == "method":
-			method = value
+			s.name = value
 			return nil
 		}
 		var d spi.Duration
 		if err := d.UnmarshalText([]byte(value)); err != nil {
 			return err
 		}
-		if timeout = d.D(); timeout <= 0 {
+		if s.timeout = d.D(); s.timeout <= 0 {
 			return fmt.Errorf("%s is not above 0s", value)
 		}
 		return nil
 	})
-	return method, timeout, err
 }

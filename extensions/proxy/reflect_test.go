@@ -20,6 +20,8 @@ type Greeter struct {
 	Find    func(ctx context.Context, key any, filter map[string]int, near *user) (*user, error)
 	Renamed func(string) error   `bhrpc:"method=Original,timeout=2s"`
 	Bounded func([]string) error `bhrpc:"timeout=250ms"`
+	Read    func(int) error      `bhrpc:"idempotent"`
+	Reread  func(int) error      `bhrpc:"method=Read,idempotent,timeout=1s"`
 	Mine    func(...chan int)    `bhrpc:"-"`
 	Other   int                  `bhrpc:"-"`
 	private int
@@ -59,6 +61,8 @@ func TestStructCalls(t *testing.T) {
 		{"a nil context", func() (any, error) { return nil, g.Touch(nil) }, `Greeter.Touch()`, nil, context.Background()},
 		{"renamed", func() (any, error) { return nil, g.Renamed("x") }, `Greeter.Original("x") within 2s`, nil, context.Background()},
 		{"bounded", func() (any, error) { return nil, g.Bounded([]string{"x"}) }, `Greeter.Bounded([]string{"x"}) within 250ms`, nil, context.Background()},
+		{"idempotent", func() (any, error) { return nil, g.Read(7) }, "Greeter.Read(7) perhaps twice", nil, context.Background()},
+		{"idempotent and more", func() (any, error) { return nil, g.Reread(7) }, "Greeter.Read(7) within 1s perhaps twice", nil, context.Background()},
 		{"interfaces, maps and nil pointers", func() (any, error) {
 			u, err := g.Find(ctx, 7, map[string]int{"a": 1}, nil)
 			return *u, err
@@ -132,24 +136,28 @@ func TestStructResolvesAtBind(t *testing.T) {
 }
 
 type Wrong struct {
-	Value    int
-	Variadic func(ctx context.Context, names ...string) error
-	NoError  func(string) string
-	Nothing  func(string)
-	Three    func() (int, int, error)
-	Reversed func() (error, int)
-	Late     func(name string, ctx context.Context) error
-	Channel  func(chan int) (func(), error)
-	Typo     func() error `bhrpc:"metod=Say"`
-	Odd      func() error `bhrpc:"timeout=20"`
-	Negative func() error `bhrpc:"timeout=-1s"`
-	Empty    func() error `bhrpc:"method="`
-	Twice    func() error `bhrpc:"method=A,method=B"`
-	Blank    func() error `bhrpc:",method=A"`
-	small    func() error
-	tagged   int `bhrpc:"method=A"`
-	Good     func() error
-	_        struct{} `bhrpc:"servise=Greeter"`
+	Value     int
+	Variadic  func(ctx context.Context, names ...string) error
+	NoError   func(string) string
+	Nothing   func(string)
+	Three     func() (int, int, error)
+	Reversed  func() (error, int)
+	Late      func(name string, ctx context.Context) error
+	Channel   func(chan int) (func(), error)
+	Typo      func() error `bhrpc:"metod=Say"`
+	Odd       func() error `bhrpc:"timeout=20"`
+	Negative  func() error `bhrpc:"timeout=-1s"`
+	Empty     func() error `bhrpc:"method="`
+	Twice     func() error `bhrpc:"method=A,method=B"`
+	Blank     func() error `bhrpc:",method=A"`
+	Misspelt  func() error `bhrpc:"idempotant"`
+	Valued    func() error `bhrpc:"idempotent=true"`
+	Valueless func() error `bhrpc:"idempotent="`
+	Again     func() error `bhrpc:"idempotent,idempotent"`
+	small     func() error
+	tagged    int `bhrpc:"method=A"`
+	Good      func() error
+	_         struct{} `bhrpc:"servise=Greeter"`
 }
 
 func TestStructNamesEveryFault(t *testing.T) {
@@ -167,12 +175,16 @@ func TestStructNamesEveryFault(t *testing.T) {
 		"field Three: ", "field Reversed: ",
 		"field Late: argument 1 is a context.Context; only the first can be",
 		"field Channel: argument 0 is a chan int, which cannot travel", "field Channel: its result is a func(), which cannot travel",
-		`field Typo: unknown key "metod" in tag bhrpc:"metod=Say"; did you mean "method"?; known: method, timeout`,
+		`field Typo: unknown key "metod" in tag bhrpc:"metod=Say"; did you mean "method"?; known: method, timeout, idempotent`,
 		`field Odd: timeout in tag bhrpc:"timeout=20": "20" is not a duration; write a number and a unit`,
 		`field Negative: timeout in tag bhrpc:"timeout=-1s": -1s is not above 0s`,
 		`field Empty: method in tag bhrpc:"method=": it is empty; want key=value`,
 		`field Twice: method appears twice in tag bhrpc:"method=A,method=B"`,
 		`field Blank: unknown key ""`,
+		`field Misspelt: unknown key "idempotant" in tag bhrpc:"idempotant"; did you mean "idempotent"?`,
+		`field Valued: idempotent in tag bhrpc:"idempotent=true": it takes no value; write the word alone, or leave it out`,
+		`field Valueless: idempotent in tag bhrpc:"idempotent=": it takes no value`,
+		`field Again: idempotent appears twice`,
 		"field small: it is not exported", "field tagged: it is not exported",
 		`field _: unknown key "servise" in tag bhrpc:"servise=Greeter"; did you mean "service"?`,
 	}

@@ -14,7 +14,7 @@ type none struct{}
 func Register(cat *spi.Catalog) error {
 	p := cat.Proxies
 	return errors.Join(
-		spi.Register(p, "reflect", "Fills a struct of func fields; struct tags name service, method and timeout.", none{}, openStruct),
+		spi.Register(p, "reflect", "Fills a struct of func fields; struct tags name service, method and timeout, and mark what is idempotent.", none{}, openStruct),
 		p.Alias("reflect", "jdk"),
 		spi.Register(p, "dynamic", "Calls by name of service and method, with arguments as values or JSON.", none{}, openDynamic),
 	)

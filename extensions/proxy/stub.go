@@ -27,6 +27,8 @@ type stub struct {
 	result  reflect.Type   // nil: none
 	typ     reflect.Type   // of the field
 
+	idempotent bool
+
 	// Set by bind.
 	inv    spi.Invoker
 	method *spi.Method
@@ -41,14 +43,9 @@ func newStub(index int, f reflect.StructField, tag string) (*stub, error) {
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("field %s: "+format, append([]any{f.Name}, args...)...))
 	}
-	method, timeout, err := methodTag(tag)
-	if err != nil {
+	if err := s.methodTag(tag); err != nil {
 		fault("%w", err)
 	}
-	if method != "" {
-		s.name = method
-	}
-	s.timeout = timeout
 	if f.Type.IsVariadic() {
 		fault("it takes any number of arguments, which a method cannot; take a slice")
 	}
@@ -130,7 +127,7 @@ func (s *stub) run(in []reflect.Value) []reflect.Value {
 	for i, v := range in {
 		c.values[i].Set(v)
 	}
-	c.call = spi.Call{Method: s.method, Timeout: s.timeout}
+	c.call = spi.Call{Method: s.method, Timeout: s.timeout, Idempotent: s.idempotent}
 	if len(in) > 0 {
 		c.call.Args = c
 	}

@@ -42,6 +42,11 @@ consumer.limits.message: 16MiB
 consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
+consumer.retry.attempts: 3
+consumer.retry.backoff.base: 10ms
+consumer.retry.backoff.cap: 200ms
+consumer.retry.budget.ratio: 0.1
+consumer.retry.budget.burst: 10
 references: {}
 log.level: info
 log.format: text
@@ -110,18 +115,19 @@ var samples = map[string]struct {
 	code any
 	file string
 }{
-	"duration":           {"7s", "7s", "7s"},
-	"size":               {"128KiB", "128KiB", "128KiB"},
-	"int":                {"7", 7, "7"},
-	"bool":               {"false", false, "false"},
-	"float":              {"2.5", 2.5, "2.5"},
-	"list of string":     {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
-	"extension":          {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
-	"references":         {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
-	"provider.listen":    {"[::1]:0", "[::1]:0", "'[::1]:0'"},
-	"provider.advertise": {"a:1", "a:1", "a:1"},
-	"log.level":          {"debug", "debug", "debug"},
-	"log.format":         {"json", "json", "json"},
+	"duration":                    {"7s", "7s", "7s"},
+	"size":                        {"128KiB", "128KiB", "128KiB"},
+	"int":                         {"7", 7, "7"},
+	"bool":                        {"false", false, "false"},
+	"float":                       {"2.5", 2.5, "2.5"},
+	"list of string":              {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
+	"extension":                   {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
+	"references":                  {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
+	"provider.listen":             {"[::1]:0", "[::1]:0", "'[::1]:0'"},
+	"provider.advertise":          {"a:1", "a:1", "a:1"},
+	"consumer.retry.budget.ratio": {"0.5", 0.5, "0.5"},
+	"log.level":                   {"debug", "debug", "debug"},
+	"log.format":                  {"json", "json", "json"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each
@@ -188,6 +194,7 @@ consumer:
 references:
   acme.Greeter: {version: "1.0", timeout: 1h}
   Zebra: {group: "", version: "two\nlines"}
+  acme.Store: {idempotent: [Read, "7"], methods: {Read: {timeout: 1s}, "8": {timeout: 2s}}}
 `)
 	for _, e := range c.Entries() {
 		file := nest(e.Key, e.Value)
@@ -212,8 +219,14 @@ references:
 func nest(key, value string) string {
 	parts := strings.Split(key, ".")
 	if name, ok := strings.CutPrefix(key, "references."); ok {
-		dot := strings.LastIndexByte(name, '.')
-		parts = []string{"references", name[:dot], name[dot+1:]}
+		service, method, of := strings.Cut(name, ".methods.")
+		if of {
+			method, last, _ := strings.Cut(method, ".")
+			parts = []string{"references", service, "methods", method, last}
+		} else {
+			dot := strings.LastIndexByte(name, '.')
+			parts = []string{"references", name[:dot], name[dot+1:]}
+		}
 	}
 	var b strings.Builder
 	for i, part := range parts {

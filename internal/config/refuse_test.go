@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits"
+	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
@@ -37,7 +37,7 @@ var refused = []struct {
 	{
 		name: "unknown key of a reference",
 		file: "references:\n  acme.Greeter: {tiemout: 1s}\n",
-		want: `bhrpc.yaml:2:18: unknown key references.acme.Greeter.tiemout; did you mean "timeout"?` + "\n  keys of references.acme.Greeter: version, group, timeout",
+		want: `bhrpc.yaml:2:18: unknown key references.acme.Greeter.tiemout; did you mean "timeout"?` + "\n  keys of references.acme.Greeter: version, group, timeout, idempotent, methods, hedge",
 	},
 	{
 		name: "wrong case",

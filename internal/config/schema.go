@@ -87,15 +87,14 @@ func visit(v reflect.Value, key string, f func(key string, v reflect.Value)) {
 
 // split takes the first part off a full key below a value of type t, which is nil
 // where keys are free, and returns the type below that part. Dots divide, but a name
-// in a map may hold dots itself: there the last one divides, and only before a key
-// of the map's elements.
+// in a map may hold dots itself: there the first one divides that a key of the map's
+// elements follows.
 func split(t reflect.Type, key string) (head, rest string, inner reflect.Type) {
 	switch {
 	case t != nil && t.Kind() == reflect.Map:
-		dot := strings.LastIndexByte(key, '.')
-		if dot >= 0 && isObject(t.Elem()) {
-			if _, ok := find(fieldsOf(t.Elem()), key[dot+1:]); ok {
-				return key[:dot], key[dot+1:], t.Elem()
+		for i := range len(key) {
+			if key[i] == '.' && leads(t.Elem(), key[i+1:]) {
+				return key[:i], key[i+1:], t.Elem()
 			}
 		}
 		return key, "", t.Elem()
@@ -108,6 +107,20 @@ func split(t reflect.Type, key string) (head, rest string, inner reflect.Type) {
 	}
 	head, rest, _ = strings.Cut(key, ".")
 	return head, rest, nil
+}
+
+// leads reports whether key is one of an object of type t, or lies in a map of it.
+func leads(t reflect.Type, key string) bool {
+	if !isObject(t) {
+		return false
+	}
+	head, rest, inner := strings.Cut(key, ".")
+	f, ok := find(fieldsOf(t), head)
+	if !ok || !inner {
+		return ok
+	}
+	below := t.FieldByIndex(f.index).Type
+	return below.Kind() == reflect.Map || leads(below, rest)
 }
 
 func join(key, name string) string {

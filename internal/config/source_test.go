@@ -55,7 +55,8 @@ func TestPrecedence(t *testing.T) {
 func TestReferencesAreLaidOverEachOther(t *testing.T) {
 	c := load(t, "references:\n  A: {version: '1', group: blue}\n  B: {group: red}\n",
 		"BHRPC_REFERENCES={A: {version: '2'}, C: {timeout: 1s}}")
-	for key, value := range map[string]any{"references.acme.D.timeout": 3 * time.Second, "references.acme.E": map[string]string{"group": "g"}, "references.F": nil} {
+	for key, value := range map[string]any{"references.acme.D.timeout": 3 * time.Second, "references.acme.E": map[string]string{"group": "g"}, "references.F": nil,
+		"references.acme.D.methods.Say.timeout": time.Second, "references.acme.D.idempotent": []string{"Say"}} {
 		if err := c.Set(key, value); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +65,7 @@ func TestReferencesAreLaidOverEachOther(t *testing.T) {
 		"A":      {Version: "2", Group: "blue"},
 		"B":      {Group: "red"},
 		"C":      {Timeout: spi.Duration(time.Second)},
-		"acme.D": {Timeout: spi.Duration(3 * time.Second)},
+		"acme.D": {Timeout: spi.Duration(3 * time.Second), Idempotent: []string{"Say"}, Methods: map[string]core.MethodUse{"Say": {Timeout: spi.Duration(time.Second)}}},
 		"acme.E": {Group: "g"},
 		"F":      {},
 	}
@@ -79,6 +80,8 @@ func TestReferencesAreLaidOverEachOther(t *testing.T) {
 		"references.B.group":        "bhrpc.yaml:3:14",
 		"references.B.version":      "",
 		"references.acme.D.timeout": "code",
+
+		"references.acme.D.methods.Say.timeout": "code",
 	} {
 		if got := c.Origin(key).String(); got != want {
 			t.Errorf("%s: got from %q, want from %q", key, got, want)

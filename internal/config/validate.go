@@ -88,9 +88,7 @@ func (v validator) ranges(section string, err error) {
 
 // reference reports what core says of one reference.
 func (v validator) reference(name string, reference core.Reference) {
-	cfg := core.DefaultConsumerConfig()
-	cfg.References = map[string]core.Reference{name: reference}
-	v.ranges(join("references", name), cfg.Validate())
+	v.ranges(join("references", name), reference.Validate(v.c.Consumer.Retry))
 }
 
 func (v validator) word(key, got string, known ...string) {

@@ -37,6 +37,19 @@ func TestValidate(t *testing.T) {
 				"bhrpc.yaml:3:16: references.B.timeout: -1s is not between 0s and 24h0m0s",
 		},
 		{
+			name: "hedges without retries",
+			file: "references:\n  B: {hedge: 50ms}\nconsumer: {retry: {attempts: 1}}\n",
+			want: "bhrpc.yaml:2:14: references.B.hedge: is without effect where consumer.retry.attempts is below 2 or consumer.retry.budget.burst below 1",
+		},
+		{
+			name: "methods of references",
+			file: "references:\n  B: {idempotent: [Say, B.Say, Say], methods: {Say: {timeout: 25h}, '': {}}}\n",
+			want: `bhrpc.yaml:2:25: references.B.idempotent.1: "B.Say" is no name of a method; write it without its service, as Say` + "\n" +
+				`bhrpc.yaml:2:32: references.B.idempotent.2: "Say" is listed twice; remove one` + "\n" +
+				"bhrpc.yaml:2:63: references.B.methods.Say.timeout: 25h0m0s is not between 0s and 24h0m0s\n" +
+				`bhrpc.yaml:2:69: references.B.methods.: "" is no name of a method; write it without its service, as Say`,
+		},
+		{
 			name: "no second fault for one key",
 			file: "log: {format: 1}\nconsumer: {reconnect: {cap: soon, base: 1m}}\n",
 			want: "bhrpc.yaml:1:15: log.format: want text, not the number 1; write it in quotes, \"1\"\n" +
