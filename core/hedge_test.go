@@ -255,15 +255,15 @@ func TestHedgesAreBounded(t *testing.T) {
 		w.provider("b:1", nil, s)
 		c := w.consumer(hedging, "a:1", "b:1")
 		synctest.Wait()
-		const calls = 101
+		const calls = 1001
 		for range calls {
 			if _, err := invoke[string](t.Context(), c, "shelf", "Read"); err != nil {
 				t.Fatal(err)
 			}
 		}
 		synctest.Wait()
-		if got := s.ran; got != calls+10+10 {
-			t.Errorf("got %d runs of %d calls, want %d", got, calls, calls+10+10)
+		if got := s.ran; got != calls+100+100 {
+			t.Errorf("got %d runs of %d calls, want %d", got, calls, calls+100+100)
 		}
 	})
 }

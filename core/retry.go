@@ -37,12 +37,12 @@ type RetryBudget struct {
 	Burst int     `json:"burst" doc:"most retries that can be saved up, and what there is at the start; 0: no retry at all"`
 }
 
-// DefaultRetry returns attempts 3, backoff 10 ms to 200 ms, budget ratio 0.1, burst 10.
+// DefaultRetry returns attempts 3, backoff 10 ms to 200 ms, budget ratio 0.1, burst 100.
 func DefaultRetry() Retry {
 	return Retry{
 		Attempts: 3,
 		Backoff:  RetryBackoff{Base: spi.Duration(10 * time.Millisecond), Cap: spi.Duration(200 * time.Millisecond)},
-		Budget:   RetryBudget{Ratio: 0.1, Burst: 10},
+		Budget:   RetryBudget{Ratio: 0.1, Burst: 100},
 	}
 }
 

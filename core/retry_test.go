@@ -291,7 +291,7 @@ func TestOutageIsNotMultiplied(t *testing.T) {
 		budget   core.RetryBudget
 		want     int
 	}{
-		{"the default", 101, 3, core.DefaultRetry().Budget, 101 + 10 + 10},
+		{"the default", 1001, 3, core.DefaultRetry().Budget, 1001 + 100 + 100},
 		{"no burst, no retry", 50, 3, core.RetryBudget{Ratio: 1, Burst: 0}, 50},
 		{"only the burst", 50, 3, core.RetryBudget{Ratio: 0, Burst: 7}, 50 + 7},
 		{"attempts are the bound", 50, 2, core.RetryBudget{Ratio: 1, Burst: 10}, 50 + 50},

@@ -46,7 +46,7 @@ consumer.retry.attempts: 3
 consumer.retry.backoff.base: 10ms
 consumer.retry.backoff.cap: 200ms
 consumer.retry.budget.ratio: 0.1
-consumer.retry.budget.burst: 10
+consumer.retry.budget.burst: 100
 references: {}
 log.level: info
 log.format: text
