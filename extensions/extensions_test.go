@@ -52,7 +52,7 @@ func TestRegister(t *testing.T) {
 		got = append(got, strings.Join(append([]string{in.Kind, in.Name}, in.Aliases...), " "))
 	}
 	want := []string{
-		"serializer gob", "serializer json", "serializer json-std",
+		"serializer cbor", "serializer gob", "serializer json", "serializer json-std", "serializer msgpack",
 		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
 		"proxy dynamic", "proxy reflect jdk",
 		"registry static",

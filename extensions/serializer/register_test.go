@@ -51,7 +51,7 @@ func TestNoAliases(t *testing.T) {
 
 func TestMisspeltName(t *testing.T) {
 	_, err := catalog(t).Serializers.Open(t.Context(), spi.Env{}, spi.Ref{Use: "json-sdt"})
-	if !errors.Is(err, spi.ErrUnknown) || !strings.Contains(err.Error(), `did you mean "json-std"?`) || !strings.Contains(err.Error(), "known: gob, json, json-std") {
+	if !errors.Is(err, spi.ErrUnknown) || !strings.Contains(err.Error(), `did you mean "json-std"?`) || !strings.Contains(err.Error(), "known: cbor, gob, json, json-std, msgpack") {
 		t.Errorf("Open(json-sdt): got %v", err)
 	}
 }
@@ -66,7 +66,9 @@ func ExampleRegister() {
 		fmt.Println(in.Name)
 	}
 	// Output:
+	// cbor
 	// gob
 	// json
 	// json-std
+	// msgpack
 }
