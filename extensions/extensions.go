@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/bhrpc/bhrpc/extensions/compressor"
 	"github.com/bhrpc/bhrpc/extensions/loadbalancer"
 	"github.com/bhrpc/bhrpc/extensions/proxy"
 	"github.com/bhrpc/bhrpc/extensions/registry"
@@ -19,6 +20,7 @@ func Register(cat *spi.Catalog) error {
 		loadbalancer.Register(cat),
 		proxy.Register(cat),
 		registry.Register(cat),
+		compressor.Register(cat),
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,13 @@ func open[T any](t testing.TB, p *spi.Point[T], name string) T {
 	if err != nil {
 		t.Fatalf("Open(%q): got %v, want no error", name, err)
 	}
+	if closer, ok := any(v).(io.Closer); ok {
+		t.Cleanup(func() {
+			if err := closer.Close(); err != nil {
+				t.Errorf("Close of %s: got %v, want no error", name, err)
+			}
+		})
+	}
 	return v
 }
 
@@ -56,6 +64,7 @@ func TestRegister(t *testing.T) {
 		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
 		"proxy dynamic", "proxy reflect jdk",
 		"registry static",
+		"compressor gzip", "compressor s2", "compressor zstd",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("Register: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -65,8 +74,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Every serializer and load balancer that is registered goes through the
-// conformance kit, without being named here.
+// Every serializer, load balancer and compressor that is registered goes through
+// the conformance kit, without being named here.
 func TestConformance(t *testing.T) {
 	cat := catalog(t)
 	for _, in := range cat.Serializers.List() {
@@ -74,6 +83,9 @@ func TestConformance(t *testing.T) {
 	}
 	for _, in := range cat.LoadBalancers.List() {
 		t.Run("loadbalancer/"+in.Name, func(t *testing.T) { spitest.LoadBalancer(t, open(t, cat.LoadBalancers, in.Name)) })
+	}
+	for _, in := range cat.Compressors.List() {
+		t.Run("compressor/"+in.Name, func(t *testing.T) { spitest.Compressor(t, open(t, cat.Compressors, in.Name)) })
 	}
 }
 

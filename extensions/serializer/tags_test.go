@@ -91,7 +91,7 @@ func TestSpecialTypes(t *testing.T) {
 			if got, want := roundTrip(map[netip.Addr]int{netip.MustParseAddr("::1"): 1}), (map[netip.Addr]int{netip.MustParseAddr("::1"): 1}); !reflect.DeepEqual(got, want) {
 				t.Errorf("map of addresses: got %v, want %v", got, want)
 			}
-			if got, want := roundTrip(big.NewInt(1 << 60)).(*big.Int), big.NewInt(1<<60); got.Cmp(want) != 0 {
+			if got, want := roundTrip(big.NewInt(1<<60)).(*big.Int), big.NewInt(1<<60); got.Cmp(want) != 0 {
 				t.Errorf("big number: got %v, want %v", got, want)
 			}
 			if got := roundTrip(json.RawMessage(`{"a":1}`)).(json.RawMessage); string(got) != `{"a":1}` {
