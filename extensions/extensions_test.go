@@ -65,6 +65,7 @@ func TestRegister(t *testing.T) {
 		"proxy dynamic", "proxy reflect jdk",
 		"registry static",
 		"compressor gzip", "compressor s2", "compressor zstd",
+		"interceptor access-log", "interceptor recover",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("Register: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -74,8 +75,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Every serializer, load balancer and compressor that is registered goes through
-// the conformance kit, without being named here.
+// Every serializer, load balancer, compressor and interceptor that is registered
+// goes through the conformance kit, without being named here.
 func TestConformance(t *testing.T) {
 	cat := catalog(t)
 	for _, in := range cat.Serializers.List() {
@@ -86,6 +87,9 @@ func TestConformance(t *testing.T) {
 	}
 	for _, in := range cat.Compressors.List() {
 		t.Run("compressor/"+in.Name, func(t *testing.T) { spitest.Compressor(t, open(t, cat.Compressors, in.Name)) })
+	}
+	for _, in := range cat.Interceptors.List() {
+		t.Run("interceptor/"+in.Name, func(t *testing.T) { spitest.Interceptor(t, open(t, cat.Interceptors, in.Name)) })
 	}
 }
 
