@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bhrpc/bhrpc/extensions"
+	"github.com/bhrpc/bhrpc/extensions/all"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/bhrpc/bhrpc/spi/spitest"
 	"go.uber.org/goleak"
@@ -95,7 +96,7 @@ func TestConformance(t *testing.T) {
 
 func TestWriteDocs(t *testing.T) {
 	var got bytes.Buffer
-	if err := extensions.WriteDocs(&got); err != nil {
+	if err := extensions.WriteDocs(&got, all.Extensions); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join("..", "docs", "extensions.md")

@@ -159,7 +159,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, _, stderr = execute(t, path, "explain", "--config", "ADDR")
-	want := "bhrpc: ADDR:3:15: no serializer named \"gbo\"; did you mean \"gob\"?\n  known: cbor, gob, json, json-std, msgpack      plugins loaded: none\n"
+	want := "bhrpc: ADDR:3:15: no serializer named \"gbo\"; did you mean \"gob\"?\n  known: cbor, gob, json, json-std, msgpack, protobuf      plugins loaded: none\n"
 	if status != 2 || stderr != want {
 		t.Errorf("got %d, %q, want 2, %q", status, stderr, want)
 	}

@@ -17,6 +17,7 @@ func Register(cat *spi.Catalog) error {
 	for name, why := range refused {
 		p.Refuse(name, why)
 	}
+	p.Elsewhere("protobuf", "github.com/bhrpc/bhrpc/extensions/serializer/protobuf")
 	return errors.Join(
 		spi.Register(p, "json", "JSON by json-iterator, which reads faster than json-std and writes as fast. docs/json.md lists where it differs from encoding/json.", none{}, openJSON),
 		spi.Register(p, "json-std", "JSON by encoding/json.", none{}, openStandardJSON),
