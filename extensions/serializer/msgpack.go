@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"sync"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -27,11 +28,12 @@ type msgpackSerializer struct {
 
 func (s *msgpackSerializer) Append(dst []byte, v any) ([]byte, error) {
 	w := s.writers.Get().(*msgpackWriter)
-	w.appender = dst
-	w.encoder.Reset(w)
-	w.encoder.SetCustomStructTag("json")
-	w.encoder.UseCompactInts(true)
-	err := w.encoder.Encode(v)
+	err := w.encode(dst, v)
+	if err != nil {
+		if p := addressable(v); p != nil {
+			err = w.encode(dst, p)
+		}
+	}
 	out := w.appender
 	w.appender = nil // it is the caller's
 	s.writers.Put(w)
@@ -56,6 +58,28 @@ func (s *msgpackSerializer) Decode(data []byte, v any) error {
 type msgpackWriter struct {
 	appender
 	encoder *msgpack.Encoder
+}
+
+// encode makes dst and v what the writer holds.
+func (w *msgpackWriter) encode(dst []byte, v any) error {
+	w.appender = dst
+	w.encoder.Reset(w)
+	w.encoder.SetCustomStructTag("json")
+	w.encoder.UseCompactInts(true)
+	return w.encoder.Encode(v)
+}
+
+// addressable returns a pointer to a copy of a struct or an array, nil for anything
+// else. The library refuses values in them whose methods for encoding belong to the
+// pointer, unless they can be pointed to.
+func addressable(v any) any {
+	given := reflect.ValueOf(v)
+	if given.Kind() != reflect.Struct && given.Kind() != reflect.Array {
+		return nil
+	}
+	p := reflect.New(given.Type())
+	p.Elem().Set(given)
+	return p.Interface()
 }
 
 // WriteByte implements [io.ByteWriter].

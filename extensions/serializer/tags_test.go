@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/big"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"slices"
 	"testing"
@@ -93,6 +94,10 @@ func TestSpecialTypes(t *testing.T) {
 			}
 			if got, want := roundTrip(big.NewInt(1<<60)).(*big.Int), big.NewInt(1<<60); got.Cmp(want) != 0 {
 				t.Errorf("big number: got %v, want %v", got, want)
+			}
+			page := struct{ At url.URL }{url.URL{Scheme: "https", Host: "bhrpc.example"}} // its methods belong to the pointer
+			if got := roundTrip(page); got != page {
+				t.Errorf("struct with a URL: got %v, want %v", got, page)
 			}
 			if got := roundTrip(json.RawMessage(`{"a":1}`)).(json.RawMessage); string(got) != `{"a":1}` {
 				t.Errorf("raw JSON: got %s, want its bytes", got)
