@@ -46,11 +46,11 @@ func (s *msgpackSerializer) Append(dst []byte, v any) ([]byte, error) {
 func (s *msgpackSerializer) Decode(data []byte, v any) error {
 	r := s.readers.Get().(*msgpackReader)
 	err := r.decode(data, v)
-	r.data, r.at = nil, 0 // it is the caller's
-	s.readers.Put(r)
-	if err != nil {
+	if err != nil { // the decoder may have stopped anywhere, and is not used again
 		return fmt.Errorf("decode msgpack into %T: %w", v, err)
 	}
+	r.data, r.at = nil, 0 // it is the caller's
+	s.readers.Put(r)
 	return nil
 }
 
