@@ -69,11 +69,8 @@ func (c *zstdCompressor) Decompress(dst, src []byte, limit int) ([]byte, error) 
 		out := room(dst, size)
 		space := out[len(dst) : len(dst) : len(dst)+size] // its capacity bounds DecodeAll
 		var body []byte
-		if body, err = c.decoder.DecodeAll(src, space); err == nil && len(body) == size {
-			return out[:len(dst)+size], nil
-		}
-		if err == nil {
-			err = errors.New("it is smaller than it says")
+		if body, err = c.decoder.DecodeAll(src, space); err == nil { // what was said, or it would be an error
+			return out[:len(dst)+len(body)], nil
 		}
 	}
 	return nil, fmt.Errorf("decompress zstd: %w: %w", errDamaged, err)
