@@ -62,7 +62,7 @@ func (a *App) connect(ctx context.Context) error {
 		return nil
 	}
 	cfg := section.ConsumerConfig
-	cfg.Log, cfg.Interceptors, cfg.References = a.log, a.cfg.Interceptors, a.cfg.c.References
+	cfg.Log, cfg.References = a.log, a.cfg.c.References
 	for _, address := range section.Addresses {
 		cfg.Endpoints = append(cfg.Endpoints, spi.Endpoint{Address: address})
 	}
@@ -85,6 +85,9 @@ func (a *App) connect(ctx context.Context) error {
 			return err
 		}
 	}
+	if cfg.Interceptors, err = a.interceptors(ctx, section.Interceptors, a.cfg.Interceptors); err != nil {
+		return err
+	}
 	if wrapper, ok := a.binder.(spi.Wrapper); ok {
 		cfg.Interceptors = slices.Concat([]spi.Interceptor{wrapper.Intercept}, cfg.Interceptors)
 		if a.binder, err = open(ctx, a, a.cat.Proxies, config.Default().Consumer.Proxy); err != nil {
@@ -104,6 +107,20 @@ func open[T any](ctx context.Context, a *App, p *spi.Point[T], ref spi.Ref) (T, 
 		a.opened = append(a.opened, closer)
 	}
 	return v, err
+}
+
+// interceptors opens those that the configuration names, and puts them around the
+// program's own.
+func (a *App) interceptors(ctx context.Context, refs []spi.Ref, own []spi.Interceptor) ([]spi.Interceptor, error) {
+	var all []spi.Interceptor
+	for _, ref := range refs {
+		interceptor, err := open(ctx, a, a.cat.Interceptors, ref)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, interceptor)
+	}
+	return append(all, own...), nil
 }
 
 // errNobody is for calls of an App that has nobody to call.

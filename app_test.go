@@ -126,7 +126,7 @@ func dial(t *testing.T, keys map[string]any, addresses ...string) *bhrpc.App {
 
 func TestCall(t *testing.T) {
 	address, _ := provide(t, nil, Hello{})
-	for _, serializer := range []string{"json", "json-std", "gob"} {
+	for _, serializer := range []string{"json", "json-std", "gob", "msgpack", "cbor"} {
 		t.Run(serializer, func(t *testing.T) {
 			app := dial(t, map[string]any{"consumer.serializer": serializer}, address)
 			if got, err := bhrpc.Call[string](t.Context(), app, "Hello.Say", "world"); got != "hello, world" || err != nil {
@@ -387,7 +387,7 @@ func TestOpenRefuses(t *testing.T) {
 		option     bhrpc.Option
 		want       []string // after the path, or anywhere
 	}{
-		{"unknown name", "consumer: {serializer: jsno}", nil, []string{`:1:24: no serializer named "jsno"; did you mean "json"?`, "known: gob, json, json-std"}},
+		{"unknown name", "consumer: {serializer: jsno}", nil, []string{`:1:24: no serializer named "jsno"; did you mean "json"?`, "known: cbor, gob, json, json-std, msgpack"}},
 		{"refused name", "consumer: {serializer: jdk}", nil, []string{`:1:24: serializer "jdk" is Java's own object stream; Go cannot speak it. Use json, or hessian2 with Java peers.`}},
 		{"unknown key of an extension", "consumer: {loadbalancer: {use: weighted-random, with: {wieghts: {}}}}", nil, []string{`:1:56: unknown key consumer.loadbalancer.with.wieghts; did you mean "weights"?`}},
 		{"several at once", "consumer: {serializer: jsno, proxy: reflext}\nprovider: {serializers: [json, gbo]}", nil, []string{`"jsno"`, `"reflext"`, `:2:32: no serializer named "gbo"`}},

@@ -26,7 +26,8 @@ type Config struct {
 	Log logrus.FieldLogger
 
 	// Interceptors are around every call that is made, the first outermost;
-	// ServerInterceptors around every call that is served.
+	// ServerInterceptors around every call that is served. Those that the keys
+	// consumer.interceptors and provider.interceptors name are outside of them.
 	Interceptors       []spi.Interceptor
 	ServerInterceptors []spi.Interceptor
 }

@@ -30,10 +30,16 @@ func (c *Config) choices(cat *spi.Catalog) []choice {
 		}
 	}
 	add(c.c.Provider.Registry, cat.Registries.Resolve)
+	for _, ref := range c.c.Provider.Interceptors {
+		add(ref, cat.Interceptors.Resolve)
+	}
 	add(c.c.Consumer.Serializer, cat.Serializers.Resolve)
 	add(c.c.Consumer.LoadBalancer, cat.LoadBalancers.Resolve)
 	add(c.c.Consumer.Proxy, cat.Proxies.Resolve)
 	add(c.c.Consumer.Registry, cat.Registries.Resolve)
+	for _, ref := range c.c.Consumer.Interceptors {
+		add(ref, cat.Interceptors.Resolve)
+	}
 	return all
 }
 

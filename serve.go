@@ -96,8 +96,11 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	}
 	section := &a.cfg.c.Provider
 	cfg := section.ProviderConfig
-	cfg.Log, cfg.Interceptors, cfg.Advertise = a.log, a.cfg.ServerInterceptors, section.Advertise
+	cfg.Log, cfg.Advertise = a.log, section.Advertise
 	if cfg.Serializers, err = a.serializers(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Interceptors, err = a.interceptors(ctx, section.Interceptors, a.cfg.ServerInterceptors); err != nil {
 		return nil, err
 	}
 	if section.Registry.Use != config.None {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bhrpc/bhrpc/extensions"
+	"github.com/bhrpc/bhrpc/extensions/all"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/bhrpc/bhrpc/spi/spitest"
 	"go.uber.org/goleak"
@@ -36,6 +38,13 @@ func open[T any](t testing.TB, p *spi.Point[T], name string) T {
 	if err != nil {
 		t.Fatalf("Open(%q): got %v, want no error", name, err)
 	}
+	if closer, ok := any(v).(io.Closer); ok {
+		t.Cleanup(func() {
+			if err := closer.Close(); err != nil {
+				t.Errorf("Close of %s: got %v, want no error", name, err)
+			}
+		})
+	}
 	return v
 }
 
@@ -52,10 +61,12 @@ func TestRegister(t *testing.T) {
 		got = append(got, strings.Join(append([]string{in.Kind, in.Name}, in.Aliases...), " "))
 	}
 	want := []string{
-		"serializer gob", "serializer json", "serializer json-std",
+		"serializer cbor", "serializer gob", "serializer json", "serializer json-std", "serializer msgpack",
 		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
 		"proxy dynamic", "proxy reflect jdk",
 		"registry static",
+		"compressor gzip", "compressor s2", "compressor zstd",
+		"interceptor access-log", "interceptor recover",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("Register: got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -65,8 +76,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Every serializer and load balancer that is registered goes through the
-// conformance kit, without being named here.
+// Every serializer, load balancer, compressor and interceptor that is registered
+// goes through the conformance kit, without being named here.
 func TestConformance(t *testing.T) {
 	cat := catalog(t)
 	for _, in := range cat.Serializers.List() {
@@ -75,11 +86,17 @@ func TestConformance(t *testing.T) {
 	for _, in := range cat.LoadBalancers.List() {
 		t.Run("loadbalancer/"+in.Name, func(t *testing.T) { spitest.LoadBalancer(t, open(t, cat.LoadBalancers, in.Name)) })
 	}
+	for _, in := range cat.Compressors.List() {
+		t.Run("compressor/"+in.Name, func(t *testing.T) { spitest.Compressor(t, open(t, cat.Compressors, in.Name)) })
+	}
+	for _, in := range cat.Interceptors.List() {
+		t.Run("interceptor/"+in.Name, func(t *testing.T) { spitest.Interceptor(t, open(t, cat.Interceptors, in.Name)) })
+	}
 }
 
 func TestWriteDocs(t *testing.T) {
 	var got bytes.Buffer
-	if err := extensions.WriteDocs(&got); err != nil {
+	if err := extensions.WriteDocs(&got, all.Extensions); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join("..", "docs", "extensions.md")

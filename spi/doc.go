@@ -1,7 +1,7 @@
 // Package spi is the contract between bhrpc and its extensions.
 //
 // It holds the small interfaces that an extension implements ([Serializer],
-// [LoadBalancer], [Proxy], [Registry]), the registry in which named
+// [LoadBalancer], [Proxy], [Registry], [Compressor], [Interceptor]), the registry in which named
 // implementations are found ([Catalog], [Point], [Register]), and the words
 // that both sides share ([Call], [Endpoint], [Code], [Error]).
 //

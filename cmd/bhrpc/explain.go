@@ -5,18 +5,19 @@ import (
 	"fmt"
 
 	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/extensions/all"
 	"github.com/spf13/cobra"
 )
 
 func explainCommand() *cobra.Command {
 	var path string
-	var all bool
+	var everyKey bool
 	cmd := &cobra.Command{
 		Use:   "explain",
 		Short: "Show which extension every key chooses, and why; connects to nobody",
 		Long: `Show which extension every key of a configuration chooses, where the key was set,
 and who provides the extension. It reads the file and the environment and connects
-to nobody. It knows the built-in extensions; a program that links in its own shows
+to nobody. It knows every extension of bhrpc; a program that links in its own shows
 the same table with BHRPC_EXPLAIN=1 in its environment.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -24,15 +25,15 @@ the same table with BHRPC_EXPLAIN=1 in its environment.`,
 			if err != nil {
 				return err
 			}
-			err = cfg.Explain(cmd.OutOrStdout())
-			if all && err == nil {
+			err = cfg.Explain(cmd.OutOrStdout(), all.Extensions)
+			if everyKey && err == nil {
 				fmt.Fprintln(cmd.OutOrStdout())
-				err = errors.Join(err, cfg.ExplainKeys(cmd.OutOrStdout()))
+				err = errors.Join(err, cfg.ExplainKeys(cmd.OutOrStdout(), all.Extensions))
 			}
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", "bhrpc.yaml", "configuration file")
-	cmd.Flags().BoolVar(&all, "all", false, "show every other key too")
+	cmd.Flags().BoolVar(&everyKey, "all", false, "show every other key too")
 	return cmd
 }

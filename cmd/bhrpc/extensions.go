@@ -2,12 +2,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/bhrpc/bhrpc/extensions"
+	"github.com/bhrpc/bhrpc/extensions/all"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/spf13/cobra"
 )
@@ -16,15 +18,15 @@ func extensionsCommand() *cobra.Command {
 	var markdown, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "extensions [KIND]",
-		Short: "List the built-in extensions that configuration keys can name",
+		Short: "List the extensions that configuration keys can name",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			if markdown {
-				return extensions.WriteDocs(out)
+				return extensions.WriteDocs(out, all.Extensions)
 			}
 			cat := spi.NewCatalog()
-			if err := extensions.Register(cat); err != nil {
+			if err := errors.Join(extensions.Register(cat), all.Extensions(cat)); err != nil {
 				return err
 			}
 			infos, err := ofKind(cat.List(), args)

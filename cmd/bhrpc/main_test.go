@@ -105,7 +105,7 @@ func TestCommands(t *testing.T) {
 		{"unknown flag", []string{"ls", "ADDR", "--jsn"}, 2, "", "bhrpc: unknown flag: --jsn\n"},
 		{"ls", []string{"ls", "ADDR"}, 0, "Shop.Buy(string) string\nShop.Price(main.Order) int\nShop.Restock()\nShop.Tenant() string\n" +
 			"Shop.Buy(string) string     version=2.0.0 group=\nShop.Price(main.Order) int     version=2.0.0 group=\nShop.Restock()     version=2.0.0 group=\nShop.Tenant() string     version=2.0.0 group=\n", ""},
-		{"unknown kind", []string{"extensions", "serialiser"}, 2, "", "bhrpc: no extensions of kind \"serialiser\"; did you mean \"serializer\"?\n  kinds: serializer, loadbalancer, proxy, registry\n"},
+		{"unknown kind", []string{"extensions", "serialiser"}, 2, "", "bhrpc: no extensions of kind \"serialiser\"; did you mean \"serializer\"?\n  kinds: serializer, loadbalancer, proxy, registry, compressor, interceptor\n"},
 		{"explain without a file", []string{"explain"}, 2, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -159,7 +159,7 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, _, stderr = execute(t, path, "explain", "--config", "ADDR")
-	want := "bhrpc: ADDR:3:15: no serializer named \"gbo\"; did you mean \"gob\"?\n  known: gob, json, json-std      plugins loaded: none\n"
+	want := "bhrpc: ADDR:3:15: no serializer named \"gbo\"; did you mean \"gob\"?\n  known: cbor, gob, json, json-std, msgpack, protobuf      plugins loaded: none\n"
 	if status != 2 || stderr != want {
 		t.Errorf("got %d, %q, want 2, %q", status, stderr, want)
 	}

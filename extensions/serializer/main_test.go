@@ -16,6 +16,8 @@ var (
 	iterator = open("json")
 	standard = open("json-std")
 	gobs     = open("gob")
+	msgpacks = open("msgpack")
+	cbors    = open("cbor")
 )
 
 func open(name string) spi.Serializer {

@@ -17,10 +17,13 @@ func Register(cat *spi.Catalog) error {
 	for name, why := range refused {
 		p.Refuse(name, why)
 	}
+	p.Elsewhere("protobuf", "github.com/bhrpc/bhrpc/extensions/serializer/protobuf")
 	return errors.Join(
 		spi.Register(p, "json", "JSON by json-iterator, which reads faster than json-std and writes as fast. docs/json.md lists where it differs from encoding/json.", none{}, openJSON),
 		spi.Register(p, "json-std", "JSON by encoding/json.", none{}, openStandardJSON),
 		spi.Register(p, "gob", "Go's own encoding, between Go programs only. Every message describes its types, so small messages are large and slow.", none{}, openGob),
+		spi.Register(p, "msgpack", "MessagePack, with json tags: like JSON in what it can say, smaller, for peers in most languages. docs/serializers.md compares.", none{}, openMsgpack),
+		spi.Register(p, "cbor", "CBOR (RFC 8949), with json tags: like JSON in what it can say, strict about duplicate keys and text that is not UTF-8. docs/serializers.md compares.", none{}, openCBOR),
 	)
 }
 

@@ -40,6 +40,14 @@ func TestRefusedNames(t *testing.T) {
 	}
 }
 
+func TestNotLinked(t *testing.T) {
+	_, err := catalog(t).Serializers.Open(t.Context(), spi.Env{}, spi.Ref{Use: "protobuf"})
+	want := `serializer "protobuf" is not linked into this program; import "github.com/bhrpc/bhrpc/extensions/serializer/protobuf" and pass its Register to bhrpc.Open`
+	if !errors.Is(err, spi.ErrNotLinked) || err.Error() != want {
+		t.Errorf("Open: got %v, want %s", err, want)
+	}
+}
+
 // Two names would be two encodings to the other side.
 func TestNoAliases(t *testing.T) {
 	for _, in := range catalog(t).Serializers.List() {
@@ -51,7 +59,7 @@ func TestNoAliases(t *testing.T) {
 
 func TestMisspeltName(t *testing.T) {
 	_, err := catalog(t).Serializers.Open(t.Context(), spi.Env{}, spi.Ref{Use: "json-sdt"})
-	if !errors.Is(err, spi.ErrUnknown) || !strings.Contains(err.Error(), `did you mean "json-std"?`) || !strings.Contains(err.Error(), "known: gob, json, json-std") {
+	if !errors.Is(err, spi.ErrUnknown) || !strings.Contains(err.Error(), `did you mean "json-std"?`) || !strings.Contains(err.Error(), "known: cbor, gob, json, json-std, msgpack") {
 		t.Errorf("Open(json-sdt): got %v", err)
 	}
 }
@@ -66,7 +74,9 @@ func ExampleRegister() {
 		fmt.Println(in.Name)
 	}
 	// Output:
+	// cbor
 	// gob
 	// json
 	// json-std
+	// msgpack
 }

@@ -19,9 +19,9 @@
 // The environment sets a key by the variable BHRPC_ and the key in upper case,
 // dots as underscores: BHRPC_CONSUMER_RECONNECT_CAP=5s. Text is taken as it is;
 // BHRPC_CONSUMER_ADDRESSES may be a list with commas; a key that names an extension
-// takes YAML, as in BHRPC_CONSUMER_LOADBALANCER='{use: random}'; so does
-// BHRPC_REFERENCES, which holds all references and is laid over those of the file
-// key by key.
+// takes YAML, as in BHRPC_CONSUMER_LOADBALANCER='{use: random}'; so does a list of
+// extensions, with brackets or without, and BHRPC_REFERENCES, which holds all
+// references and is laid over those of the file key by key.
 //
 // Reading is strict: what is not understood is an error with its place, and all
 // errors are reported at once. Names of extensions are not resolved here, because

@@ -23,6 +23,8 @@ type Provider struct {
 	Advertise   string   `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
 	Serializers []string `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
 	Registry    spi.Ref  `json:"registry" doc:"where the services are announced; none: nowhere"`
+
+	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is served, the first outermost: names, or {use: name, with: {…}}"`
 	core.ProviderConfig
 }
 
@@ -34,6 +36,8 @@ type Consumer struct {
 	LoadBalancer spi.Ref  `json:"loadbalancer" doc:"chooses the provider of each call"`
 	Proxy        spi.Ref  `json:"proxy" doc:"makes a value of the program callable"`
 	Registry     spi.Ref  `json:"registry" doc:"where providers are looked up; none: nowhere"`
+
+	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is made, the first outermost: names, or {use: name, with: {…}}"`
 	core.ConsumerConfig
 }
 

@@ -14,6 +14,7 @@ provider.listen: 127.0.0.1:7070
 provider.advertise: ""
 provider.serializers: []
 provider.registry: none
+provider.interceptors: []
 provider.max_requests: 10000
 provider.handshake_timeout: 3s
 provider.write_timeout: 10s
@@ -29,6 +30,7 @@ consumer.serializer: json
 consumer.loadbalancer: p2c
 consumer.proxy: reflect
 consumer.registry: none
+consumer.interceptors: []
 consumer.timeout: 5s
 consumer.dial_timeout: 3s
 consumer.handshake_timeout: 3s
@@ -121,6 +123,7 @@ var samples = map[string]struct {
 	"bool":                        {"false", false, "false"},
 	"float":                       {"2.5", 2.5, "2.5"},
 	"list of string":              {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
+	"list of extension":           {"{use: x, with: {a: 1, b: 2}}, y", []any{map[string]any{"use": "x", "with": map[string]int{"a": 1, "b": 2}}, "y"}, "[{use: x, with: {a: 1, b: 2}}, y]"},
 	"extension":                   {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
 	"references":                  {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
 	"provider.listen":             {"[::1]:0", "[::1]:0", "'[::1]:0'"},
@@ -190,6 +193,7 @@ provider:
   serializers: ["3", "true", "~", "a, b", "#", " x", "é", "- a", "a: b", "0o17", "0o7777777777777777777777777", "1_000", "{", "tab\there", "two\nlines", "&a", "yes"]
 consumer:
   addresses: ["[::1]:7070", "127.0.0.1:7070"]
+  interceptors: [a, {use: b, with: {c: [1, "2"]}}, "true"]
   loadbalancer: {use: weighted-random, with: {weights: {"127.0.0.1:7071": 3}, on: yes, "7": "8", f: 1.50, list: [{a: ~}, true], text: "1.50", lines: "a\nb"}}
 references:
   acme.Greeter: {version: "1.0", timeout: 1h}

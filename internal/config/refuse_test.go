@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry"
+	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
@@ -47,7 +47,7 @@ var refused = []struct {
 	{
 		name: "field that is no key",
 		file: "provider: {Weight: 1}\n",
-		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits",
+		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, interceptors, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits",
 	},
 	{
 		name: "key that would break the line",
@@ -173,6 +173,18 @@ var refused = []struct {
 		name: "extension without use",
 		file: "consumer: {proxy: {with: {a: 1}}}\n",
 		want: "bhrpc.yaml:1:19: consumer.proxy: names no extension; write {use: name, with: {…}}",
+	},
+	{
+		name: "list of extensions with a number",
+		file: "consumer:\n  interceptors:\n    - access-log\n    - 7\n    - {with: {}}\n    - {use: x, wiht: {}}\n",
+		want: "bhrpc.yaml:4:7: consumer.interceptors.1: want a name or {use: name, with: {…}}, not the number 7\n" +
+			"bhrpc.yaml:5:7: consumer.interceptors.2: names no extension; write {use: name, with: {…}}\n" +
+			`bhrpc.yaml:6:16: unknown key consumer.interceptors.3.wiht; did you mean "with"?` + "\n  keys of consumer.interceptors.3: use, with",
+	},
+	{
+		name: "name for a list of extensions",
+		file: "provider: {interceptors: access-log}\n",
+		want: `bhrpc.yaml:1:26: provider.interceptors: want a list, as [a, b], not the text "access-log"`,
 	},
 	{
 		name: "use that is a number",

@@ -69,7 +69,8 @@ func TestRulesAllow(t *testing.T) {
 			"./extensions: ./spi ./extensions/serializer",
 			"./extensions/serializer: ./spi github.com/json-iterator/go",
 			"./extensions/registry/etcd: ./spi "+etcd+"/client/v3",
-			"./extensions/all: ./extensions ./extensions/registry/etcd",
+			"./extensions/serializer/protobuf: ./spi "+protobuf+"/proto",
+			"./extensions/all: ./extensions ./extensions/registry/etcd ./extensions/serializer/protobuf",
 			etcd+"/client/v3: "+grpc,
 			"./plugins: ./spi ./plugins/internal/wire "+goPlugin+" "+grpc+"/codes",
 			"./plugins/internal/wire: "+grpc,
@@ -110,6 +111,12 @@ func TestRulesRefuse(t *testing.T) {
 		{"core imports its test kit", graph("./core: ./core/coretest"), []string{"core imports github.com/bhrpc/bhrpc/core/coretest, which it may not"}},
 		{"core reaches YAML", graph("./core: "+logrus, logrus+": x.org/y", "x.org/y: go.yaml.in/yaml/v3"), []string{
 			"core reaches github.com/sirupsen/logrus → x.org/y → go.yaml.in/yaml/v3"}},
+		{"core reaches protobuf", graph("./core: "+uuid, uuid+": "+protobuf+"/proto"), []string{
+			"core reaches github.com/google/uuid → google.golang.org/protobuf/proto"}},
+		{"the facade reaches protobuf", graph(".: ./extensions", "./extensions: ./extensions/serializer/protobuf", "./extensions/serializer/protobuf: "+protobuf+"/proto"), []string{
+			". reaches github.com/bhrpc/bhrpc/extensions → github.com/bhrpc/bhrpc/extensions/serializer/protobuf → google.golang.org/protobuf/proto",
+			"extensions reaches github.com/bhrpc/bhrpc/extensions/serializer/protobuf → google.golang.org/protobuf/proto"}},
+		{"the facade links everything in", graph(".: ./extensions/all"), []string{". reaches github.com/bhrpc/bhrpc/extensions/all"}},
 		{"core reaches gRPC", graph("./core: "+uuid, uuid+": "+grpc+"/codes"), []string{
 			"core reaches github.com/google/uuid → google.golang.org/grpc/codes"}},
 		{"core reaches extensions through heartbeat", graph("./core: ./heartbeat", "./heartbeat: ./extensions"), []string{

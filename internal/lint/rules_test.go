@@ -15,6 +15,7 @@ const (
 	goPlugin = "github.com/hashicorp/go-plugin"
 	grpc     = "google.golang.org/grpc"
 	etcd     = "go.etcd.io/etcd"
+	protobuf = "google.golang.org/protobuf"
 	anything = "..."
 )
 
@@ -33,7 +34,7 @@ type rule struct {
 
 // small is what spi, heartbeat and core never reach: they stay free of everything
 // that a program can do without.
-var small = slices.Concat([]string{"./extensions/...", "./plugins/...", "./internal/config", goPlugin, grpc, etcd}, yaml)
+var small = slices.Concat([]string{"./extensions/...", "./plugins/...", "./internal/config", goPlugin, grpc, etcd, protobuf}, yaml)
 
 // rules is the import graph as it is meant to be. The first rule that matches a
 // package holds for it.
@@ -44,11 +45,11 @@ var rules = []rule{
 	{packages: "core", own: []string{"spi", "heartbeat", "core/internal/..."}, others: []string{logrus, uuid}, never: small},
 	{packages: "core/internal/wire"},
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
-	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd}},
+	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
 	{packages: "internal/lint"},
 	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config"}, others: []string{logrus, uuid},
-		never: []string{"./plugins/...", goPlugin, grpc, etcd}},
-	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd}},
+		never: []string{"./extensions/all", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
+	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd, protobuf}},
 	{packages: "extensions/...", own: []string{"spi", "heartbeat", "extensions/..."}, others: []string{anything}},
 	{packages: "plugins/...", own: []string{"spi", "heartbeat", "plugins/..."}, others: []string{anything}},
 	{packages: "cmd/...", own: []string{"..."}, others: []string{anything}},
