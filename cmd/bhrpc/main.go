@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(callCommand(), lsCommand(), explainCommand(), extensionsCommand(), versionCommand())
+	root.AddCommand(callCommand(), lsCommand(), explainCommand(), configCommand(), extensionsCommand(), versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -183,6 +183,25 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
+func TestConfig(t *testing.T) {
+	for _, tt := range []struct{ flag, page string }{{"--markdown", "config.md"}, {"--schema", "bhrpc.schema.json"}} {
+		page, err := os.ReadFile("../../docs/" + tt.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, stdout, _ := execute(t, "no address", "config", tt.flag); status != 0 || stdout != string(page) {
+			t.Errorf("%s: got %d and not docs/%s", tt.flag, status, tt.page)
+		}
+	}
+	status, stdout, _ := execute(t, "no address", "config")
+	if want := regexp.MustCompile(`(?m)^consumer\.timeout +duration +"5s" +time allowed`); status != 0 || !want.MatchString(stdout) {
+		t.Errorf("got %d, %s, want %s in it", status, stdout, want)
+	}
+	if status, _, stderr := execute(t, "no address", "config", "--markdown", "--schema"); status != 2 {
+		t.Errorf("both flags: got %d, %q, want 2", status, stderr)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	status, stdout, _ := execute(t, "no address", "version")
 	if status != 0 || !regexp.MustCompile(`^bhrpc \S+, protocol 1, go1\.\S+ \w+/\w+\n$`).MatchString(stdout) {

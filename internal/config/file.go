@@ -39,8 +39,8 @@ type Consumer struct {
 
 // Log is the section log.
 type Log struct {
-	Level  string `json:"level" doc:"least level that is logged: debug, info, warn or error"`
-	Format string `json:"format" doc:"text or json"`
+	Level  string `json:"level" doc:"least level that is logged: debug, info, warn or error" oneof:"debug,info,warn,error"`
+	Format string `json:"format" doc:"text or json" oneof:"text,json"`
 }
 
 // Default returns the configuration that nothing was set in.
