@@ -39,6 +39,7 @@ type Consumer struct {
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup // endpoints and watches; Add happens with mu held and closed false
+	open    openConns
 
 	targetsMu sync.RWMutex
 	targets   map[[2]string]*spi.Method // by service and method
