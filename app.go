@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/internal/config"
+	"github.com/bhrpc/bhrpc/internal/control"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
 )
@@ -25,7 +27,10 @@ type App struct {
 	consumer *core.Consumer // nil: the configuration names nobody to call
 	binder   spi.Proxy      // set if consumer is
 
+	control *control.Server // nil: nobody can look in
+
 	mu        sync.Mutex
+	closed    bool
 	opened    []io.Closer // extensions, in the order in which they were opened
 	providers []*Provider
 }
@@ -106,6 +111,38 @@ func open[T any](ctx context.Context, a *App, p *spi.Point[T], ref spi.Ref) (T, 
 	return v, err
 }
 
+// listenControl lets bhrpc conns look in, if it may. That it cannot is no reason not
+// to start.
+func (a *App) listenControl(runtimeDir string) {
+	if a.cfg.c.Control != config.On {
+		return
+	}
+	server, err := control.Listen(control.Directories(runtimeDir), a.conns)
+	switch {
+	case err == nil:
+		a.control = server
+	case runtime.GOOS == "windows": // not every version has such sockets
+		a.log.WithError(err).Debug("no control socket")
+	default:
+		a.log.WithError(err).Warn("no control socket: bhrpc conns cannot look into this process; control: off leaves it out")
+	}
+}
+
+// conns describes every connection of the consumer and the providers.
+func (a *App) conns() []core.ConnInfo {
+	a.mu.Lock()
+	providers := slices.Clone(a.providers)
+	a.mu.Unlock()
+	var all []core.ConnInfo
+	if a.consumer != nil {
+		all = a.consumer.Conns()
+	}
+	for _, p := range providers {
+		all = append(all, p.core.Conns()...)
+	}
+	return all
+}
+
 // errNobody is for calls of an App that has nobody to call.
 func errNobody() error {
 	return &Error{Code: spi.FailedPrecondition, Phase: spi.PhaseResolve, Sent: spi.SentNo,
@@ -164,9 +201,12 @@ func (a *App) Extensions() []spi.Info { return a.cat.List() }
 // UNAVAILABLE. It is safe to call twice.
 func (a *App) Close() error {
 	a.mu.Lock()
-	providers, opened := a.providers, a.opened
-	a.providers, a.opened = nil, nil
+	providers, opened, again := a.providers, a.opened, a.closed
+	a.opened, a.closed = nil, true
 	a.mu.Unlock()
+	if again {
+		return nil
+	}
 	var errs []error
 	for _, p := range providers {
 		errs = append(errs, p.Stop())
@@ -177,5 +217,6 @@ func (a *App) Close() error {
 	for _, closer := range slices.Backward(opened) {
 		errs = append(errs, closer.Close())
 	}
+	errs = append(errs, a.control.Close())
 	return errors.Join(errs...)
 }

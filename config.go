@@ -103,5 +103,6 @@ func (c *Config) open(ctx context.Context, options []Option) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, app.Close())
 	}
+	app.listenControl(os.Getenv("XDG_RUNTIME_DIR"))
 	return app, nil
 }

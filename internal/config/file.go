@@ -8,12 +8,16 @@ import (
 // None is what provider.registry and consumer.registry say for no registry.
 const None = "none"
 
+// On is what control says for a control socket.
+const On = "on"
+
 // File is everything that a configuration can say. Start from [Default] or [Load].
 type File struct {
 	Provider   Provider                  `json:"provider" doc:"what serves"`
 	Consumer   Consumer                  `json:"consumer" doc:"what calls"`
 	References map[string]core.Reference `json:"references" doc:"how services are called, by their name"` // may be nil
 	Log        Log                       `json:"log" doc:"what is logged, and how"`
+	Control    string                    `json:"control" doc:"on: bhrpc conns of the same user can look into this process, through a unix socket; off: nobody can" oneof:"on,off"`
 }
 
 // Provider is the section provider. The fields of core.ProviderConfig that have
@@ -58,7 +62,8 @@ func Default() *Config {
 			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
 			ConsumerConfig: core.DefaultConsumerConfig(),
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Log:     Log{Level: "info", Format: "text"},
+		Control: On,
 	}}
 }
 

@@ -45,6 +45,7 @@ consumer.limits.write_queue: 4MiB
 references: {}
 log.level: info
 log.format: text
+control: on
 `
 
 func TestDefaultExplainsItself(t *testing.T) {
@@ -122,6 +123,7 @@ var samples = map[string]struct {
 	"provider.advertise": {"a:1", "a:1", "a:1"},
 	"log.level":          {"debug", "debug", "debug"},
 	"log.format":         {"json", "json", "json"},
+	"control":            {"off", "off", "off"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each

@@ -45,8 +45,9 @@ var rules = []rule{
 	{packages: "core/internal/wire"},
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
 	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd}},
+	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd}},
 	{packages: "internal/lint"},
-	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config"}, others: []string{logrus, uuid},
+	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config", "internal/control"}, others: []string{logrus, uuid},
 		never: []string{"./plugins/...", goPlugin, grpc, etcd}},
 	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd}},
 	{packages: "extensions/...", own: []string{"spi", "heartbeat", "extensions/..."}, others: []string{anything}},
@@ -62,6 +63,7 @@ var reserved = []struct {
 	by   []string // patterns
 }{
 	{"./internal/config", []string{".", "cmd/..."}},
+	{"./internal/control", []string{".", "cmd/..."}},
 	{goPlugin, []string{"plugins/..."}},
 	{grpc, []string{"plugins/..."}},
 }
