@@ -196,9 +196,21 @@ func (a *App) ExplainKeys(w io.Writer) error { return a.cfg.writeKeys(w) }
 // name.
 func (a *App) Extensions() []spi.Info { return a.cat.List() }
 
-// Close stops the providers that are still running, ends the consumer's connections
-// and closes the extensions, the last opened first. Calls under way fail with
-// UNAVAILABLE. It is safe to call twice.
+// drain ends the consumer.
+func (a *App) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.c.Consumer.DrainTimeout.D())
+	defer cancel()
+	if err := a.consumer.Shutdown(ctx); err != nil {
+		return fmt.Errorf("bhrpc: %w", err)
+	}
+	return nil
+}
+
+// Close stops the providers that are still running, whose handlers can still call
+// others, ends the consumer, and closes the extensions, the last opened first. New
+// calls fail with UNAVAILABLE; calls under way finish within
+// consumer.drain_timeout, and then fail with UNAVAILABLE too, which the error counts.
+// It is safe to call twice; the second call does not wait.
 func (a *App) Close() error {
 	a.mu.Lock()
 	providers, opened, again := a.providers, a.opened, a.closed
@@ -212,7 +224,7 @@ func (a *App) Close() error {
 		errs = append(errs, p.Stop())
 	}
 	if a.consumer != nil {
-		errs = append(errs, a.consumer.Close())
+		errs = append(errs, a.drain())
 	}
 	for _, closer := range slices.Backward(opened) {
 		errs = append(errs, closer.Close())

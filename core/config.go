@@ -83,6 +83,7 @@ type ConsumerConfig struct {
 	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
+	DrainTimeout     spi.Duration         `json:"drain_timeout" doc:"time allowed at the end of the program for calls under way"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -103,7 +104,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), DrainTimeout: spi.Duration(5 * time.Second),
 	}
 }
 
@@ -116,6 +117,7 @@ func (c ConsumerConfig) Validate() error {
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
+		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
 		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {

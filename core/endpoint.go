@@ -71,7 +71,7 @@ func newAttempt() *attempt { return &attempt{over: make(chan struct{})} }
 
 func newEndpoint(c *Consumer, address string) *endpoint {
 	e := &endpoint{consumer: c, address: address, downSince: time.Now(), attempt: newAttempt(), log: c.cfg.Log.WithField("endpoint", address)}
-	e.ctx, e.cancel = context.WithCancel(c.ctx)
+	e.ctx, e.cancel = context.WithCancel(c.active)
 	return e
 }
 
@@ -343,7 +343,7 @@ func (e *endpoint) handshakeError(cause error) error {
 
 func (e *endpoint) closedError() error {
 	failure := lost(errConsumerClosed, spi.SentNo)
-	if e.consumer.ctx.Err() == nil {
+	if e.consumer.active.Err() == nil {
 		failure.Message = "the endpoint is no longer listed"
 	}
 	failure.Phase, failure.Endpoint = spi.PhaseDial, e.address

@@ -42,6 +42,7 @@ consumer.limits.message: 16MiB
 consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
+consumer.drain_timeout: 5s
 references: {}
 log.level: info
 log.format: text

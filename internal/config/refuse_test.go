@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits"
+	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, drain_timeout"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
