@@ -28,9 +28,9 @@ type App struct {
 	binder   spi.Proxy      // set if consumer is
 
 	control *control.Server // nil: nobody can look in
+	close   func() error    // what Close does, once
 
 	mu        sync.Mutex
-	closed    bool
 	opened    []io.Closer // extensions, in the order in which they were opened
 	providers []*Provider
 }
@@ -210,15 +210,13 @@ func (a *App) drain() error {
 // others, ends the consumer, and closes the extensions, the last opened first. New
 // calls fail with UNAVAILABLE; calls under way finish within
 // consumer.drain_timeout, and then fail with UNAVAILABLE too, which the error counts.
-// It is safe to call twice; the second call does not wait.
-func (a *App) Close() error {
+// It is safe to call twice; both calls wait, and say the same.
+func (a *App) Close() error { return a.close() }
+
+func (a *App) shutDown() error {
 	a.mu.Lock()
-	providers, opened, again := a.providers, a.opened, a.closed
-	a.opened, a.closed = nil, true
+	providers, opened := slices.Clone(a.providers), slices.Clone(a.opened)
 	a.mu.Unlock()
-	if again {
-		return nil
-	}
 	var errs []error
 	for _, p := range providers {
 		errs = append(errs, p.Stop())

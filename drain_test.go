@@ -77,11 +77,17 @@ func TestCloseLetsCallsFinish(t *testing.T) {
 func TestCloseCutsOff(t *testing.T) {
 	d := newDoor()
 	address, _ := provide(t, nil, bhrpc.Service{Impl: d, Name: "Door"})
-	app := dial(t, map[string]any{"consumer.drain_timeout": "0s"}, address)
+	cfg, _ := load(t, map[string]any{"consumer.drain_timeout": "0s", "consumer.addresses": []string{address}})
+	app, err := cfg.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	call := begin(t, app, "Door.Pass", "x")
 	<-d.entered
-	if err := app.Close(); fmt.Sprint(err) != "bhrpc: 1 call cut off at the end of the drain time" {
-		t.Errorf("Close: got %v", err)
+	for range 2 {
+		if err := app.Close(); fmt.Sprint(err) != "bhrpc: 1 call cut off at the end of the drain time" {
+			t.Errorf("Close: got %v, want to be told of one call, each time", err)
+		}
 	}
 	var e *bhrpc.Error
 	if got := <-call; !errors.As(got.err, &e) || e.Code != spi.Unavailable || e.Sent != spi.SentMaybe {

@@ -55,7 +55,7 @@ func TestConns(t *testing.T) {
 	}
 	const head = `^PID +PROGRAM +SIDE +PEER +STATE +IN FLIGHT +IN +OUT +SERIALIZER +AGE +LAST IN +NOTES\n`
 	process := fmt.Sprintf(`%d +bhrpc.test +`, os.Getpid())
-	const rest = ` +up +0 +\d+B +\d+B +json +\S+ +\S+ +-\n`
+	const rest = ` +up +[01] +\d+B +\d+B +json +\S+ +\S+ +-\n`
 	want := regexp.MustCompile(head + process + `provider +127\.0\.0\.1:\d+` + rest + process + `consumer +ADDR` + rest + `$`)
 	if !want.MatchString(stdout) {
 		t.Errorf("got\n%s\nwant %s", stdout, want)
