@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/internal/config"
+	"github.com/bhrpc/bhrpc/internal/control"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
 )
@@ -24,6 +26,9 @@ type App struct {
 
 	consumer *core.Consumer // nil: the configuration names nobody to call
 	binder   spi.Proxy      // set if consumer is
+
+	control *control.Server // nil: nobody can look in
+	close   func() error    // what Close does, once
 
 	mu        sync.Mutex
 	opened    []io.Closer // extensions, in the order in which they were opened
@@ -123,6 +128,38 @@ func (a *App) interceptors(ctx context.Context, refs []spi.Ref, own []spi.Interc
 	return append(all, own...), nil
 }
 
+// listenControl lets bhrpc conns look in, if it may. That it cannot is no reason not
+// to start.
+func (a *App) listenControl(runtimeDir string) {
+	if a.cfg.c.Control != config.On {
+		return
+	}
+	server, err := control.Listen(control.Directories(runtimeDir), a.conns)
+	switch {
+	case err == nil:
+		a.control = server
+	case runtime.GOOS == "windows": // not every version has such sockets
+		a.log.WithError(err).Debug("no control socket")
+	default:
+		a.log.WithError(err).Warn("no control socket: bhrpc conns cannot look into this process; control: off leaves it out")
+	}
+}
+
+// conns describes every connection of the consumer and the providers.
+func (a *App) conns() []core.ConnInfo {
+	a.mu.Lock()
+	providers := slices.Clone(a.providers)
+	a.mu.Unlock()
+	var all []core.ConnInfo
+	if a.consumer != nil {
+		all = a.consumer.Conns()
+	}
+	for _, p := range providers {
+		all = append(all, p.core.Conns()...)
+	}
+	return all
+}
+
 // errNobody is for calls of an App that has nobody to call.
 func errNobody() error {
 	return &Error{Code: spi.FailedPrecondition, Phase: spi.PhaseResolve, Sent: spi.SentNo,
@@ -176,23 +213,37 @@ func (a *App) ExplainKeys(w io.Writer) error { return a.cfg.writeKeys(w) }
 // name.
 func (a *App) Extensions() []spi.Info { return a.cat.List() }
 
-// Close stops the providers that are still running, ends the consumer's connections
-// and closes the extensions, the last opened first. Calls under way fail with
-// UNAVAILABLE. It is safe to call twice.
-func (a *App) Close() error {
+// drain ends the consumer.
+func (a *App) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.c.Consumer.DrainTimeout.D())
+	defer cancel()
+	if err := a.consumer.Shutdown(ctx); err != nil {
+		return fmt.Errorf("bhrpc: %w", err)
+	}
+	return nil
+}
+
+// Close stops the providers that are still running, whose handlers can still call
+// others, ends the consumer, and closes the extensions, the last opened first. New
+// calls fail with UNAVAILABLE; calls under way finish within
+// consumer.drain_timeout, and then fail with UNAVAILABLE too, which the error counts.
+// It is safe to call twice; both calls wait, and say the same.
+func (a *App) Close() error { return a.close() }
+
+func (a *App) shutDown() error {
 	a.mu.Lock()
-	providers, opened := a.providers, a.opened
-	a.providers, a.opened = nil, nil
+	providers, opened := slices.Clone(a.providers), slices.Clone(a.opened)
 	a.mu.Unlock()
 	var errs []error
 	for _, p := range providers {
 		errs = append(errs, p.Stop())
 	}
 	if a.consumer != nil {
-		errs = append(errs, a.consumer.Close())
+		errs = append(errs, a.drain())
 	}
 	for _, closer := range slices.Backward(opened) {
 		errs = append(errs, closer.Close())
 	}
+	errs = append(errs, a.control.Close())
 	return errors.Join(errs...)
 }

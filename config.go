@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/bhrpc/bhrpc/extensions"
 	"github.com/bhrpc/bhrpc/internal/config"
@@ -83,6 +84,7 @@ func (c *Config) open(ctx context.Context, options []Option) (*App, error) {
 		return nil, err
 	}
 	app := &App{cfg: c, cat: cat, log: c.Log}
+	app.close = sync.OnceValue(app.shutDown)
 	if app.log == nil {
 		if app.log, err = newLogger(c.c.Log, os.Stderr); err != nil {
 			return nil, err
@@ -104,5 +106,6 @@ func (c *Config) open(ctx context.Context, options []Option) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, app.Close())
 	}
+	app.listenControl(os.Getenv("XDG_RUNTIME_DIR"))
 	return app, nil
 }

@@ -24,6 +24,6 @@
 // to it, and [App.Bind] makes a struct of funcs callable in place of Call.
 //
 // This package is the facade: it wires catalog, configuration and engine together
-// and has no logic of its own. It imports spi, core, extensions and
-// internal/config; nothing in this module but cmd and examples imports it.
+// and has no logic of its own. It imports spi, core, extensions, internal/config
+// and internal/control; nothing in this module but cmd and examples imports it.
 package bhrpc

@@ -39,18 +39,38 @@ type Service struct {
 // finishes what is in flight and returns [ErrStopped]; a second signal ends the
 // program at once. Any other error says why it could not serve.
 func Serve(services ...any) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	app, err := Open(ctx, "")
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, stop) // the next signal is the system's
 	err = app.Serve(ctx, services...)
 	if err == nil {
 		err = ErrStopped
 	}
 	return errors.Join(err, app.Close())
+}
+
+// untilSignal returns a context that ends at the first signal; when it has ended,
+// the next signal is the system's. stop ends it too and must be called.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 1) // sent to by the runtime until signal.Stop; 1, or a signal could be missed
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals)
+		cancel()
+	})
+	return ctx, func() {
+		cancel()
+		waiting.Wait()
+	}
 }
 
 // Serve serves services as the configuration's provider section says until ctx

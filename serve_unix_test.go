@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -48,6 +50,55 @@ func TestServeStopsAtASignal(t *testing.T) {
 	}
 	if err := <-served; !errors.Is(err, bhrpc.ErrStopped) {
 		t.Errorf("got %v, want %v", err, bhrpc.ErrStopped)
+	}
+}
+
+// A first signal waits for what is in flight, a second one ends the process at once,
+// whatever its handlers do. The process is this test's program; see TestMain.
+func TestSecondSignalEndsTheProcess(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+	}{{"SIGTERM", syscall.SIGTERM}, {"SIGINT", syscall.SIGINT}} {
+		t.Run(tt.name, func(t *testing.T) {
+			program := exec.CommandContext(t.Context(), os.Args[0])
+			program.Env = append(os.Environ(), "SERVE_STUCK=1", "BHRPC_PROVIDER_LISTEN=127.0.0.1:0", "BHRPC_PROVIDER_DRAIN_TIMEOUT=1h")
+			stderr, err := program.StderrPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := program.Start(); err != nil {
+				t.Fatal(err)
+			}
+			lines := bufio.NewScanner(stderr)
+			until := func(part string) string {
+				for lines.Scan() {
+					if strings.Contains(lines.Text(), part) {
+						return lines.Text()
+					}
+				}
+				t.Fatalf("the program did not print %q", part)
+				return ""
+			}
+			address := regexp.MustCompile(`addr=(\S+)`).FindStringSubmatch(until("provider ready"))
+			app := dial(t, map[string]any{"consumer.timeout": "1h"}, address[1])
+			call := begin(t, app, "stuck.Hang", "x")
+			until("hanging")
+			if err := program.Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			until("provider draining")
+			if err := program.Process.Signal(tt.signal); err != nil {
+				t.Fatal(err)
+			}
+			err = program.Wait()
+			if status, ok := program.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != tt.signal {
+				t.Errorf("got %v, want the process ended by %v", err, tt.signal)
+			}
+			if got := <-call; spi.CodeOf(got.err) != spi.Unavailable {
+				t.Errorf("got %+v, want UNAVAILABLE", got)
+			}
+		})
 	}
 }
 

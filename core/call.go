@@ -66,7 +66,7 @@ func (s *callState) attempts(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return contextError(err, spi.PhasePick, spi.SentNo)
 		}
-		if s.target.consumer.ctx.Err() != nil {
+		if s.target.consumer.active.Err() != nil {
 			e := lost(errConsumerClosed, spi.SentNo)
 			e.Phase = spi.PhasePick
 			return e

@@ -124,6 +124,8 @@ type ConsumerConfig struct {
 	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
+	Retry            Retry                `json:"retry"`
+	DrainTimeout     spi.Duration         `json:"drain_timeout" doc:"time allowed at the end of the program for calls under way"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -137,8 +139,6 @@ type ConsumerConfig struct {
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
 	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
-
-	Retry Retry `json:"retry"`
 }
 
 // DefaultConsumerConfig returns the defaults of everything that a file can say.
@@ -146,7 +146,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second),
 	}
 }
 
@@ -160,6 +160,7 @@ func (c ConsumerConfig) Validate() error {
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 		c.Retry.validate(),
+		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
 		if err := c.References[name].Validate(c.Retry); err != nil {

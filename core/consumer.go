@@ -38,9 +38,12 @@ type Consumer struct {
 	dials    chan struct{}
 	budget   budget
 
-	ctx     context.Context // ends with Close
+	ctx     context.Context // ends with Close, or at the end of Shutdown
 	cancel  context.CancelFunc
+	active  context.Context // of calls that begin, endpoints and watches; ends when Shutdown begins, or with ctx
+	leave   context.CancelFunc
 	running sync.WaitGroup // endpoints and watches; Add happens with mu held and closed false
+	open    openConns
 
 	targetsMu sync.RWMutex
 	targets   map[[2]string]*spi.Method // by service and method
@@ -93,6 +96,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
+	c.active, c.leave = context.WithCancel(c.ctx)
 	c.states.New = func() any { return new(callState) }
 	c.invoke = spi.Compose(c.call, cfg.Interceptors...)
 	if cfg.Registry == nil {
@@ -115,12 +119,45 @@ func silent() logrus.FieldLogger {
 // when everything the Consumer started is gone, and is safe to call twice. What the
 // configuration brought (registry, load balancer) stays open.
 func (c *Consumer) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
+	c.retire()
 	c.cancel()
 	c.running.Wait()
 	return nil
+}
+
+// Shutdown ends the Consumer when its calls are over: new ones fail with
+// UNAVAILABLE, those whose request is queued or sent finish until ctx ends, and what
+// is left is then closed. It returns nil if nothing was cut off, and otherwise says
+// what was. It may be called twice, and before or beside Close.
+func (c *Consumer) Shutdown(ctx context.Context) error {
+	c.retire()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		c.running.Wait()
+	}()
+	cut := 0
+	select {
+	case <-over:
+	case <-ctx.Done():
+		for _, conn := range c.open.list() {
+			cut += int(conn.inFlight.Load())
+		}
+	}
+	c.cancel()
+	<-over
+	if cut > 0 {
+		return fmt.Errorf("%s cut off at the end of the drain time", count(cut, "call"))
+	}
+	return nil
+}
+
+// retire lets nothing begin any more.
+func (c *Consumer) retire() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.leave()
 }
 
 // now is the time on the clock of spi.Load.
@@ -181,7 +218,7 @@ func (c *Consumer) set(service string) *endpointSet {
 // watch follows the registry until the Consumer is closed.
 func (c *Consumer) watch(s *endpointSet) {
 	log := c.cfg.Log.WithField("service", s.service)
-	err := c.cfg.Registry.Watch(c.ctx, s.service, func(listed []spi.Endpoint) {
+	err := c.cfg.Registry.Watch(c.active, s.service, func(listed []spi.Endpoint) {
 		log.WithField("endpoints", len(listed)).Debug("the registry listed endpoints")
 		if err := c.update(s, listed); err != nil {
 			log.WithError(err).Error("cannot use what the registry listed")

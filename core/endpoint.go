@@ -45,6 +45,11 @@ type endpoint struct {
 	conn    *consumerConn // set in state up only
 	attempt *attempt      // what callers wait for: the current try to connect or the next; nil in state up
 	last    error         // of the last attempt that failed; nil after one that did not
+	lostBy  string        // why the last connection ended; "" while there is one
+
+	downSince  time.Time // when there was a connection last
+	reconnects uint64    // connections after the first
+	connected  bool      // there was a first
 
 	// Of run alone.
 	attempts int       // failed ones since there was a connection
@@ -65,8 +70,8 @@ type attempt struct {
 func newAttempt() *attempt { return &attempt{over: make(chan struct{})} }
 
 func newEndpoint(c *Consumer, address string) *endpoint {
-	e := &endpoint{consumer: c, address: address, attempt: newAttempt(), log: c.cfg.Log.WithField("endpoint", address)}
-	e.ctx, e.cancel = context.WithCancel(c.ctx)
+	e := &endpoint{consumer: c, address: address, downSince: time.Now(), attempt: newAttempt(), log: c.cfg.Log.WithField("endpoint", address)}
+	e.ctx, e.cancel = context.WithCancel(c.active)
 	return e
 }
 
@@ -124,7 +129,9 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	}
 	tuneSocket(nc, userTimeout)
 	c := newConsumerConn(e, nc)
+	e.consumer.open.add(c)
 	e.conns.Go(func() {
+		defer e.consumer.open.remove(c)
 		defer context.AfterFunc(e.consumer.ctx, func() { c.close(errClosed) })()
 		defer context.AfterFunc(e.ctx, func() {
 			if e.consumer.ctx.Err() == nil {
@@ -185,6 +192,9 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	default:
 		reason, text := reasonOf(c.cause)
 		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
+		e.mu.Lock()
+		e.lostBy = text
+		e.mu.Unlock()
 	}
 	wait := e.over(time.Since(since), leaving)
 	if wait > 0 {
@@ -230,7 +240,11 @@ func (e *endpoint) become(state endpointState, c *consumerConn, err error) {
 	e.state, e.conn = state, c
 	switch {
 	case c != nil:
-		e.attempt, e.last = nil, nil
+		e.attempt, e.last, e.lostBy = nil, nil, ""
+		if e.connected {
+			e.reconnects++
+		}
+		e.connected = true
 	case err != nil:
 		e.attempt, e.last = newAttempt(), err
 	case e.attempt == nil:
@@ -256,7 +270,7 @@ func (e *endpoint) forget(c *consumerConn) {
 	e.mu.Lock()
 	mine := e.conn == c
 	if mine {
-		e.state, e.conn, e.attempt = connecting, nil, newAttempt()
+		e.state, e.conn, e.attempt, e.downSince = connecting, nil, newAttempt(), time.Now()
 	}
 	e.mu.Unlock()
 	if mine {
@@ -329,7 +343,7 @@ func (e *endpoint) handshakeError(cause error) error {
 
 func (e *endpoint) closedError() error {
 	failure := lost(errConsumerClosed, spi.SentNo)
-	if e.consumer.ctx.Err() == nil {
+	if e.consumer.active.Err() == nil {
 		failure.Message = "the endpoint is no longer listed"
 	}
 	failure.Phase, failure.Endpoint = spi.PhaseDial, e.address

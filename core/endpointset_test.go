@@ -109,6 +109,7 @@ func newStill(t *testing.T) *still {
 	balancer := &chooser{}
 	c.cfg.LoadBalancer = balancer
 	c.ctx, c.cancel = context.WithCancel(t.Context())
+	c.active, c.leave = context.WithCancel(c.ctx)
 	return &still{Consumer: c, t: t, balancer: balancer, states: make(map[string]endpointState)}
 }
 

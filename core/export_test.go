@@ -24,8 +24,8 @@ func (c *Consumer) SlotsInUse() int {
 // Requests returns how many requests are queued or running.
 func (p *Provider) Requests() int { return int(p.admitted.Load()) }
 
-// Conns returns how many connections are not cleaned up.
-func (p *Provider) Conns() int {
+// ConnCount returns how many connections are not cleaned up.
+func (p *Provider) ConnCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.conns)

@@ -117,7 +117,7 @@ func TestProviderMeetsStrangers(t *testing.T) {
 					t.Errorf("got the end after %v, want %v", got, tt.after)
 				}
 				synctest.Wait()
-				if got := p.Conns(); got != 1 {
+				if got := p.ConnCount(); got != 1 {
 					t.Errorf("got %d conns at the provider, want the other one only", got)
 				}
 				if got, err := invoke[string](t.Context(), c, "echo", "Say", "fine"); got != "fine" || err != nil {

@@ -203,8 +203,8 @@ func TestConsumerThatNeverReads(t *testing.T) {
 			t.Errorf("got the end after %v and %d more requests, want it as soon as the queue is full", got, sent)
 		}
 		synctest.Wait()
-		if got := p.Requests(); got != 0 || p.Conns() != 1 {
-			t.Errorf("got %d requests, %d conns, want 0 and the other consumer's", got, p.Conns())
+		if got := p.Requests(); got != 0 || p.ConnCount() != 1 {
+			t.Errorf("got %d requests, %d conns, want 0 and the other consumer's", got, p.ConnCount())
 		}
 		if got := heapInUse(); got > before+1<<20 {
 			t.Errorf("got %d KiB after it is gone, want what there was before: %d KiB", got>>10, before>>10)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type providerConn struct {
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id
 	stopped  bool                       // the consumer sends no more requests
+	offered  string                     // names of the serializers that both sides have; "" before HELLO
 }
 
 // offer is a serializer that both sides have. The zero offer is none.
@@ -55,6 +57,7 @@ func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 
 func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.maxMessage, c.maxMetadata = peer.MaxMessage, peer.MaxMetadata
+	var both []string
 	for _, s := range peer.Serializers {
 		for len(c.serializers) <= int(s.Number) {
 			c.serializers = append(c.serializers, offer{})
@@ -63,10 +66,14 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 		for _, own := range c.hello.Serializers {
 			if own.Name == s.Name {
 				o.Serializer, o.number = c.provider.cfg.Serializers[s.Name], own.Number
+				both = append(both, s.Name)
 			}
 		}
 		c.serializers[s.Number] = o
 	}
+	c.mu.Lock()
+	c.offered = cmp.Or(strings.Join(both, ","), "none")
+	c.mu.Unlock()
 	return nil
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"io"
 	"net"
+	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
 )
@@ -27,10 +28,12 @@ type frameReader struct {
 	drop func()
 
 	first [wire.HeaderSize]byte // what waits for the next bytes where there is no raw
+
+	traffic traffic
 }
 
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
-	r := &frameReader{nc: nc, raw: raw, limits: limits}
+	r := &frameReader{nc: nc, raw: raw, limits: limits, traffic: traffic{since: time.Now()}}
 	r.take, r.drop = r.room, r.release
 	return r
 }
@@ -88,7 +91,9 @@ func (r *frameReader) next() (frame, error) {
 	n := copy(f.owned.b[:size], r.buf.b[r.r:r.w])
 	r.r += n // that was all: the frame is larger than the buffer
 	r.release()
-	if _, err := io.ReadFull(r.nc, f.owned.b[n:size]); err != nil {
+	more, err := io.ReadFull(r.nc, f.owned.b[n:size])
+	r.traffic.add(more)
+	if err != nil {
 		f.owned.release()
 		return frame{}, noEOF(err)
 	}
@@ -128,6 +133,7 @@ func (r *frameReader) read() error {
 	}
 	n, err := r.raw.readSome(r.take, r.drop)
 	r.w += n
+	r.traffic.add(n)
 	return err
 }
 
@@ -145,6 +151,7 @@ func (r *frameReader) readPlain() error {
 		copy(r.room(), into[:n])
 	}
 	r.w += n
+	r.traffic.add(n)
 	return nil
 }
 

@@ -151,7 +151,7 @@ func (s *callState) goOn(ctx context.Context, now *snapshot, i int) bool {
 // tokens left.
 func (s *callState) retry(ctx context.Context) bool {
 	c, h := s.target.consumer, s.history
-	if len(h.failed) >= c.cfg.Retry.Attempts {
+	if len(h.failed) >= c.cfg.Retry.Attempts || c.active.Err() != nil {
 		return false
 	}
 	wait := c.cfg.Retry.Backoff.wait(len(h.failed))
@@ -167,7 +167,7 @@ func (s *callState) retry(ctx context.Context) bool {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-		case <-c.ctx.Done():
+		case <-c.active.Done():
 		}
 	}
 	return true

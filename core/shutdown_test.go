@@ -129,7 +129,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 		if err := <-down; err != nil {
 			t.Errorf("got %v from Shutdown, want nil", err)
 		}
-		if got := p.Conns() + p.Requests(); got != 0 {
+		if got := p.ConnCount() + p.Requests(); got != 0 {
 			t.Errorf("got %d conns or requests after Shutdown, want 0", got)
 		}
 	})

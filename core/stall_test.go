@@ -188,7 +188,7 @@ func TestProviderDisconnectsStalledConsumer(t *testing.T) {
 			t.Errorf("got handlers ended by %v after %v, want %v after the write timeout of 10s", e.cause, e.at.Sub(begin), core.ErrPeerGone)
 		}
 		synctest.Wait()
-		if got := p.Conns(); got != 1 {
+		if got := p.ConnCount(); got != 1 {
 			t.Errorf("got %d conns, want the other one only", got)
 		}
 		if got := p.Requests(); got != 0 {
@@ -266,7 +266,7 @@ func TestStalledLink(t *testing.T) {
 		if got := link.Dials(); got != 2 {
 			t.Errorf("got %d dials a second after the write timeout, want 2", got)
 		}
-		if got := p.Conns(); got != 2 {
+		if got := p.ConnCount(); got != 2 {
 			t.Errorf("got %d conns at the provider, want 2: nobody told it that one is gone", got)
 		}
 		link.Heal()
@@ -277,7 +277,7 @@ func TestStalledLink(t *testing.T) {
 			t.Errorf("got the answer after %v, want it as soon as the link was healed", got)
 		}
 		synctest.Wait()
-		if got := p.Conns(); got != 1 {
+		if got := p.ConnCount(); got != 1 {
 			t.Errorf("got %d conns at the provider, want only the new one", got)
 		}
 	})

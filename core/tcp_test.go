@@ -78,7 +78,7 @@ func TestOverTCP(t *testing.T) {
 	w.must(c.Close())
 	for _, p := range providers {
 		w.must(p.Shutdown(t.Context()))
-		if got := p.Requests() + p.Conns(); got != 0 {
+		if got := p.Requests() + p.ConnCount(); got != 0 {
 			t.Errorf("got %d requests or conns left, want 0", got)
 		}
 	}

@@ -84,6 +84,7 @@ func TestConsumerConfigValidate(t *testing.T) {
 		durations("dial_timeout", func(c *C) *spi.Duration { return &c.DialTimeout }, time.Millisecond, 10*time.Minute, "is not between 1ms and 10m0s"),
 		durations("handshake_timeout", func(c *C) *spi.Duration { return &c.HandshakeTimeout }, time.Millisecond, 10*time.Minute, "is not between 1ms and 10m0s"),
 		durations("write_timeout", func(c *C) *spi.Duration { return &c.WriteTimeout }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
+		durations("drain_timeout", func(c *C) *spi.Duration { return &c.DrainTimeout }, 0, time.Hour, "is not between 0s and 1h0m0s"),
 		durations("reconnect.first", func(c *C) *spi.Duration { return &c.Reconnect.First }, 0, time.Minute, "is not between 0s and 1m0s"),
 		durations("reconnect.base", func(c *C) *spi.Duration { return &c.Reconnect.Base }, time.Millisecond, time.Hour, "is not between 1ms and 1h0m0s"),
 		numbers("reconnect.factor", func(c *C) *float64 { return &c.Reconnect.Factor }, 1, 10, "is not between 1 and 10"),

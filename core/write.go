@@ -78,6 +78,8 @@ type outbox struct {
 
 	waiting []*roomWaiter // senders waiting for room, in order
 	head    []byte        // scratch for push
+
+	written written
 }
 
 // rawWriter hands over as much of b as is taken at once, possibly nothing, and
@@ -252,6 +254,7 @@ func (o *outbox) push(f *outgoing) (int, error) {
 	wire.PutHeader(head, f.Header)
 	size := len(head) + len(payload)
 	o.accepted += uint64(size)
+	o.written.frames++
 	switch {
 	case size <= copyLimit:
 		s := o.room(size)
@@ -289,6 +292,7 @@ func (o *outbox) sendControl(h wire.Header, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
+		o.written.frames++
 		o.control = append(wire.AppendHeader(o.control, h), body...)
 	}
 }
@@ -375,6 +379,7 @@ func (o *outbox) next() []byte {
 		b := newBuffer(len(o.control) + wire.HeaderSize)
 		if o.pinged {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
+			o.written.frames++
 		}
 		b.b = append(b.b, o.control...)
 		o.control, o.pinged, o.pong = o.control[:0], false, 0
@@ -395,6 +400,7 @@ func (o *outbox) next() []byte {
 // wrote counts what a write handed over. mu is held.
 func (o *outbox) wrote(n int) {
 	o.current.from += n
+	o.written.add(n)
 	if o.currentData {
 		o.reach -= uint64(o.writing - n)
 		o.queued -= n
@@ -431,6 +437,7 @@ func (o *outbox) append(h wire.Header) {
 	s := o.room(wire.HeaderSize)
 	s.b = wire.AppendHeader(s.b, h)
 	o.accepted += wire.HeaderSize
+	o.written.frames++
 	o.queued += wire.HeaderSize
 }
 
@@ -457,6 +464,7 @@ func (o *outbox) cancel(id, position uint64) spi.Sent {
 		}
 	case position < o.reach: // written, or being written: control goes after it
 		o.control = wire.AppendHeader(o.control, header)
+		o.written.frames++
 	default:
 		o.append(header)
 	}

@@ -30,6 +30,8 @@ type Field struct {
 	Default string  `json:"default"` // JSON text; "" where it says nothing
 	Doc     string  `json:"doc"`     // from the `doc` struct tag
 	Fields  []Field `json:"fields"`  // keys of an object, or of the objects in a map or list
+
+	Values []string `json:"values,omitempty"` // from the `oneof` struct tag: the texts that Validate accepts; nil: any
 }
 
 const (
@@ -77,7 +79,8 @@ func indexField(fields []Field, key string) int {
 }
 
 // Fields describes the configuration struct defaults: its exported fields with a
-// `json` tag, their values as defaults, their `doc` tags. It is how [Register]
+// `json` tag, their values as defaults, their `doc` tags, and for a text that must be
+// one of a few a `oneof` tag that lists them with commas. It is how [Register]
 // documents an extension, and how the configuration file documents itself. An
 // error is a field that configuration cannot express, or two for one key.
 func Fields(defaults any) ([]Field, error) {
@@ -125,6 +128,9 @@ func describeField(sf reflect.StructField, key string, v reflect.Value, within [
 		return Field{}, err
 	}
 	f := Field{Key: key, Type: name, Doc: sf.Tag.Get("doc"), Fields: inner}
+	if oneof := sf.Tag.Get("oneof"); oneof != "" {
+		f.Values = strings.Split(oneof, ",")
+	}
 	if name == typeObject {
 		return f, nil
 	}

@@ -52,6 +52,9 @@ func TestFields(t *testing.T) {
 			{Key: "a", Type: "string", Default: `"10.0.0.7"`},
 			{Key: "j", Type: "any"},
 		}},
+		{"a text out of a few", struct {
+			L string `json:"l" oneof:"low,high"`
+		}{"low"}, []spi.Field{{Key: "l", Type: "string", Default: `"low"`, Values: []string{"low", "high"}}}},
 		{"objects, maps and lists", struct {
 			O inner                     `json:"o" doc:"one"`
 			M map[string]int            `json:"m"`

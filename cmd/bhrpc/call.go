@@ -103,7 +103,7 @@ func dial(ctx context.Context, address string) (*bhrpc.App, error) {
 	silent := logrus.New()
 	silent.Out = io.Discard
 	cfg.Log = silent
-	err = errors.Join(cfg.Set("consumer.addresses", []string{address}), cfg.Set("consumer.serializer", "json"))
+	err = errors.Join(cfg.Set("consumer.addresses", []string{address}), cfg.Set("consumer.serializer", "json"), cfg.Set("control", "off"))
 	if err != nil {
 		return nil, err
 	}

@@ -28,16 +28,20 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(callCommand(), lsCommand(), explainCommand(), extensionsCommand(), versionCommand())
+	root.AddCommand(callCommand(), lsCommand(), connsCommand(), explainCommand(), configCommand(), extensionsCommand(), versionCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var failed *callError
+	var nothing nothingError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &nothing):
+		fmt.Fprintln(stderr, nothing)
+		return 1
 	case errors.As(err, &failed):
 		fmt.Fprintln(stderr, failed)
 		return 1

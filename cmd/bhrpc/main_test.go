@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,7 +17,21 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Control sockets of tests are in a directory of their own.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "bhrpc-test")
+	if err == nil {
+		err = os.Setenv("XDG_RUNTIME_DIR", dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		_ = os.RemoveAll(dir)
+		os.Exit(status)
+	}))
+}
 
 type Order struct {
 	Item  string `json:"item"`
@@ -180,6 +195,25 @@ func TestExtensions(t *testing.T) {
 	}
 	if status, stdout, _ = execute(t, "no address", "extensions", "--markdown"); status != 0 || stdout != string(page) {
 		t.Errorf("--markdown: got %d and not docs/extensions.md", status)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	for _, tt := range []struct{ flag, page string }{{"--markdown", "config.md"}, {"--schema", "bhrpc.schema.json"}} {
+		page, err := os.ReadFile("../../docs/" + tt.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, stdout, _ := execute(t, "no address", "config", tt.flag); status != 0 || stdout != string(page) {
+			t.Errorf("%s: got %d and not docs/%s", tt.flag, status, tt.page)
+		}
+	}
+	status, stdout, _ := execute(t, "no address", "config")
+	if want := regexp.MustCompile(`(?m)^consumer\.timeout +duration +"5s" +time allowed`); status != 0 || !want.MatchString(stdout) {
+		t.Errorf("got %d, %s, want %s in it", status, stdout, want)
+	}
+	if status, _, stderr := execute(t, "no address", "config", "--markdown", "--schema"); status != 2 {
+		t.Errorf("both flags: got %d, %q, want 2", status, stderr)
 	}
 }
 

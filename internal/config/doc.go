@@ -9,6 +9,7 @@
 //	references:
 //	  Greeter: {version: 1.0.0, group: blue, timeout: 2s}
 //	log: {level: debug}
+//	control: off
 //
 // The keys are the json tags of [File] and of the structs in it; nothing else
 // describes them. For every key the strongest source holds: code ([Config.Set]),

@@ -8,12 +8,16 @@ import (
 // None is what provider.registry and consumer.registry say for no registry.
 const None = "none"
 
+// On is what control says for a control socket.
+const On = "on"
+
 // File is everything that a configuration can say. Start from [Default] or [Load].
 type File struct {
 	Provider   Provider                  `json:"provider" doc:"what serves"`
 	Consumer   Consumer                  `json:"consumer" doc:"what calls"`
 	References map[string]core.Reference `json:"references" doc:"how services are called, by their name"` // may be nil
 	Log        Log                       `json:"log" doc:"what is logged, and how"`
+	Control    string                    `json:"control" doc:"on: bhrpc conns of the same user can look into this process, through a unix socket; off: nobody can" oneof:"on,off"`
 }
 
 // Provider is the section provider. The fields of core.ProviderConfig that have
@@ -43,8 +47,8 @@ type Consumer struct {
 
 // Log is the section log.
 type Log struct {
-	Level  string `json:"level" doc:"least level that is logged: debug, info, warn or error"`
-	Format string `json:"format" doc:"text or json"`
+	Level  string `json:"level" doc:"least level that is logged: debug, info, warn or error" oneof:"debug,info,warn,error"`
+	Format string `json:"format" doc:"text or json" oneof:"text,json"`
 }
 
 // Default returns the configuration that nothing was set in.
@@ -62,7 +66,8 @@ func Default() *Config {
 			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
 			ConsumerConfig: core.DefaultConsumerConfig(),
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Log:     Log{Level: "info", Format: "text"},
+		Control: On,
 	}}
 }
 

@@ -49,9 +49,11 @@ consumer.retry.backoff.base: 10ms
 consumer.retry.backoff.cap: 200ms
 consumer.retry.budget.ratio: 0.1
 consumer.retry.budget.burst: 100
+consumer.drain_timeout: 5s
 references: {}
 log.level: info
 log.format: text
+control: on
 `
 
 func TestDefaultExplainsItself(t *testing.T) {
@@ -131,6 +133,7 @@ var samples = map[string]struct {
 	"consumer.retry.budget.ratio": {"0.5", 0.5, "0.5"},
 	"log.level":                   {"debug", "debug", "debug"},
 	"log.format":                  {"json", "json", "json"},
+	"control":                     {"off", "off", "off"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry"
+	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry, drain_timeout"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
@@ -27,7 +27,7 @@ var refused = []struct {
 	{
 		name: "unknown section",
 		file: "server: {}\n",
-		want: "bhrpc.yaml:1:1: unknown key server\n  keys of the configuration: provider, consumer, references, log",
+		want: "bhrpc.yaml:1:1: unknown key server\n  keys of the configuration: provider, consumer, references, log, control",
 	},
 	{
 		name: "unknown key in a nested object",

@@ -42,6 +42,7 @@ func (c *Config) validate(f *faults) {
 	}
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.word("log.format", c.Log.Format, "text", "json")
+	v.word("control", c.Control, On, "off")
 }
 
 // validator reports faults of values with where they were set.

@@ -46,8 +46,9 @@ var rules = []rule{
 	{packages: "core/internal/wire"},
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
 	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
+	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
 	{packages: "internal/lint"},
-	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config"}, others: []string{logrus, uuid},
+	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config", "internal/control"}, others: []string{logrus, uuid},
 		never: []string{"./extensions/all", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
 	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd, protobuf}},
 	{packages: "extensions/...", own: []string{"spi", "heartbeat", "extensions/..."}, others: []string{anything}},
@@ -63,6 +64,7 @@ var reserved = []struct {
 	by   []string // patterns
 }{
 	{"./internal/config", []string{".", "cmd/..."}},
+	{"./internal/control", []string{".", "cmd/..."}},
 	{goPlugin, []string{"plugins/..."}},
 	{grpc, []string{"plugins/..."}},
 }
