@@ -201,7 +201,7 @@ func TestStartUp(t *testing.T) {
 		`msg="provider ready" addr="` + address + `" registry=none services=1`,
 		`msg="  Hello.Say(string) string"`,
 		`msg="  not served: Hello.Helper: the last result must be an error"`,
-		`msg="try: bhrpc call ` + address + ` Hello.Say '\"world\"'     stop: Ctrl-C (drains up to 30s)"`,
+		`msg="try: curl -s ` + address + `/Hello/Say -d '[\"world\"]'     stop: Ctrl-C (drains up to 30s)"`,
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log does not say %s:\n%s", want, log)

@@ -134,6 +134,7 @@ type ProviderConfig struct {
 	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
+	HTTP             HTTP         `json:"http"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
 
@@ -149,6 +150,7 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
+		HTTP: HTTP{Enabled: true},
 	}
 }
 
@@ -161,6 +163,7 @@ func (c ProviderConfig) Validate() error {
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
+		c.HTTP.validate(),
 	)
 }
 

@@ -81,7 +81,7 @@ type conn struct {
 	hello  wire.HelloBody // what this side says
 	begin  bool           // this side says it first
 
-	handshakeTimeout time.Duration
+	greetBy time.Time // end of the handshake timeout
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
@@ -103,7 +103,7 @@ type connConfig struct {
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	raw := newRawConn(nc)
 	c.side, c.nc, c.remote = s, nc, nc.RemoteAddr().String()
-	c.begin, c.handshakeTimeout = cfg.begin, cfg.handshakeTimeout
+	c.begin, c.greetBy = cfg.begin, time.Now().Add(cfg.handshakeTimeout)
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.ended = make(chan struct{})
@@ -122,6 +122,12 @@ func (c *conn) run() {
 		err = c.readFrame()
 	}
 	c.close(err)
+}
+
+// end is run for a connection that ends before it begins.
+func (c *conn) end(cause error) {
+	c.close(cause)
+	c.cleanUp()
 }
 
 // cleanUp frees everything, in the order of docs/connections.md §1.
@@ -148,7 +154,7 @@ func (c *conn) close(cause error) {
 
 // handshake exchanges HELLO within the handshake timeout.
 func (c *conn) handshake() error {
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.handshakeTimeout))
+	_ = c.nc.SetReadDeadline(c.greetBy)
 	if c.begin {
 		c.sayHello()
 	}

@@ -31,6 +31,7 @@ type Provider struct {
 	requests    sync.Pool // of *request
 
 	complaints rateLimit // of log lines about consumers that misbehave
+	web        webServer
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -80,6 +81,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.queue.run = (*request).run
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
+	p.web.init(p)
 	if cfg.Introspection {
 		p.add(p.introspection())
 	}
@@ -228,7 +230,7 @@ func (p *Provider) adopt(nc net.Conn) {
 		return
 	}
 	p.conns[c] = true
-	p.running.Go(c.run)
+	p.running.Go(c.meet)
 }
 
 // gone forgets a connection that was cleaned up.
@@ -298,6 +300,7 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		c.leave()
 	}
+	p.web.leave()
 	cut := 0
 	select {
 	case <-p.empty:

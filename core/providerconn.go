@@ -31,6 +31,8 @@ type providerConn struct {
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id
 	stopped  bool                       // the consumer sends no more requests
+	speaks   protocol                   // undecided until the first bytes tell
+	leaving  bool                       // the provider is shutting down
 }
 
 // offer is a serializer that both sides have. The zero offer is none.
@@ -213,8 +215,8 @@ func (c *providerConn) answered(r *request) {
 	}
 }
 
-// leave asks the consumer for no more requests.
-func (c *providerConn) leave() {
+// sendGoAway asks the consumer for no more requests.
+func (c *providerConn) sendGoAway() {
 	c.out.sendControl(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, wire.AppendGoAway(nil, wire.GoAwayBody{Message: "the provider is shutting down"}))
 	c.out.kick()
 }

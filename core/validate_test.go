@@ -179,3 +179,30 @@ func TestNewProviderRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestHTTPValidate(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		http HTTP
+		want string // "": valid
+	}{
+		{"defaults", DefaultProviderConfig().HTTP, ""},
+		{"an origin", HTTP{Origins: []string{"https://shop.example", "http://localhost:3000"}}, ""},
+		{"a name for an origin", HTTP{Origins: []string{"shop.example"}}, `http.origins.0: "shop.example" is no origin; write scheme and host, as https://shop.example`},
+		{"a page for an origin", HTTP{Origins: []string{"https://a", "https://b/"}}, `http.origins.1: "https://b/" is no origin; write scheme and host, as https://shop.example`},
+		{"a host", HTTP{Hosts: []string{"orders.internal"}}, ""},
+		{"a host with a port", HTTP{Hosts: []string{"orders:80"}}, `http.hosts.0: "orders:80" is no name of a host; write it without port, as orders.internal`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := DefaultProviderConfig()
+			cfg.HTTP = tt.http
+			got := ""
+			if err := cfg.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

@@ -24,6 +24,9 @@ provider.limits.message: 16MiB
 provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
+provider.http.enabled: true
+provider.http.origins: []
+provider.http.hosts: []
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -110,18 +113,20 @@ var samples = map[string]struct {
 	code any
 	file string
 }{
-	"duration":           {"7s", "7s", "7s"},
-	"size":               {"128KiB", "128KiB", "128KiB"},
-	"int":                {"7", 7, "7"},
-	"bool":               {"false", false, "false"},
-	"float":              {"2.5", 2.5, "2.5"},
-	"list of string":     {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
-	"extension":          {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
-	"references":         {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
-	"provider.listen":    {"[::1]:0", "[::1]:0", "'[::1]:0'"},
-	"provider.advertise": {"a:1", "a:1", "a:1"},
-	"log.level":          {"debug", "debug", "debug"},
-	"log.format":         {"json", "json", "json"},
+	"duration":              {"7s", "7s", "7s"},
+	"size":                  {"128KiB", "128KiB", "128KiB"},
+	"int":                   {"7", 7, "7"},
+	"bool":                  {"false", false, "false"},
+	"float":                 {"2.5", 2.5, "2.5"},
+	"list of string":        {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
+	"extension":             {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
+	"references":            {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
+	"provider.listen":       {"[::1]:0", "[::1]:0", "'[::1]:0'"},
+	"provider.advertise":    {"a:1", "a:1", "a:1"},
+	"provider.http.origins": {"https://a, http://b:1", []string{"https://a", "http://b:1"}, `['https://a', 'http://b:1']`},
+	"provider.http.hosts":   {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
+	"log.level":             {"debug", "debug", "debug"},
+	"log.format":            {"json", "json", "json"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each
