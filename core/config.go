@@ -135,6 +135,8 @@ type ProviderConfig struct {
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
 	HTTP             HTTP         `json:"http"`
+	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
+	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
 
@@ -150,7 +152,7 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
-		HTTP: HTTP{Enabled: true},
+		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 4096,
 	}
 }
 
@@ -164,6 +166,8 @@ func (c ProviderConfig) Validate() error {
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
 		c.HTTP.validate(),
+		between("max_conns", c.MaxConns, 1, 1<<20),
+		between("max_handshakes", c.MaxHandshakes, 1, 1<<20),
 	)
 }
 

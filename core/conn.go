@@ -272,6 +272,8 @@ func reasonOf(cause error) (reason, text string) {
 		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
 	case errors.Is(cause, errHandshake):
 		return spi.ReasonConnecting, cause.Error()
+	case errors.Is(cause, errCrowded):
+		return spi.ReasonOverloaded, cause.Error()
 	}
 	return spi.ReasonReset, strings.TrimPrefix(cause.Error(), "read ")
 }

@@ -121,6 +121,8 @@ func (c complainer) Write(line []byte) (int, error) {
 
 // ServeHTTP implements [http.Handler].
 func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(webConnKey{}).(*webConn).conn
+	w.provider.lobby.leave(c)
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !w.hostAllowed(r.Host) {
 		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "host", Message: fmt.Sprintf("%q is not a name of this provider", shorten(r.Host, maxName)),
@@ -145,7 +147,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.Method == http.MethodPost:
-		w.post(rw, r, r.Context().Value(webConnKey{}).(*webConn).conn)
+		w.post(rw, r, c)
 	case r.Method == http.MethodOptions && r.Header.Get("Origin") != "":
 		rw.WriteHeader(http.StatusNoContent)
 	case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && w.provider.cfg.Introspection:

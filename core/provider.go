@@ -32,6 +32,7 @@ type Provider struct {
 
 	complaints rateLimit // of log lines about consumers that misbehave
 	web        webServer
+	lobby      lobby // its lock may be taken with mu held
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -219,8 +220,32 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
+// makeRoom reports whether one more connection may be accepted. If there are too
+// many, the oldest of those that have said nothing gives way; if all have spoken, the
+// new one must.
+func (p *Provider) makeRoom() bool {
+	p.mu.Lock()
+	full := len(p.conns) >= p.cfg.MaxConns
+	p.mu.Unlock()
+	if !full && p.lobby.len() < p.cfg.MaxHandshakes {
+		return true
+	}
+	oldest := p.lobby.takeOldest()
+	if oldest != nil {
+		oldest.close(errCrowded)
+	}
+	return oldest != nil
+}
+
 // adopt runs a connection.
 func (p *Provider) adopt(nc net.Conn) {
+	if !p.makeRoom() {
+		_ = nc.Close()
+		if p.complaints.allow() {
+			p.cfg.Log.WithFields(logrus.Fields{"consumer": nc.RemoteAddr(), "limit": p.cfg.MaxConns}).Warn("refused a connection; the key provider.max_conns bounds them")
+		}
+		return
+	}
 	tuneSocket(nc, userTimeout)
 	c := newProviderConn(p, nc)
 	p.mu.Lock()
@@ -230,6 +255,7 @@ func (p *Provider) adopt(nc net.Conn) {
 		return
 	}
 	p.conns[c] = true
+	p.lobby.enter(c)
 	p.running.Go(c.meet)
 }
 
@@ -238,7 +264,7 @@ func (p *Provider) gone(c *providerConn, cause error) {
 	reason, text := reasonOf(cause)
 	log := p.cfg.Log.WithFields(logrus.Fields{"consumer": c.remote, "reason": reason, "cause": text})
 	switch reason {
-	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting:
+	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting, spi.ReasonOverloaded:
 		if p.complaints.allow() {
 			log.Warn("disconnected a consumer")
 		}

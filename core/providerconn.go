@@ -1,6 +1,7 @@
 package core
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 type providerConn struct {
 	conn
 	provider *Provider
+	place    *list.Element // in the lobby, whose lock guards it; nil: not there
 
 	// Of the reader alone.
 	serializers []offer    // by the consumer's number
@@ -56,6 +58,7 @@ func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 }
 
 func (c *providerConn) opened(peer wire.HelloBody) error {
+	c.provider.lobby.leave(c)
 	c.maxMessage, c.maxMetadata = peer.MaxMessage, peer.MaxMetadata
 	for _, s := range peer.Serializers {
 		for len(c.serializers) <= int(s.Number) {
@@ -233,6 +236,7 @@ func (c *providerConn) closed(cause error) {
 		ctx.abandon(ErrPeerGone)
 	}
 	c.idle()
+	c.provider.lobby.leave(c)
 	c.provider.gone(c, cause)
 }
 

@@ -27,6 +27,8 @@ provider.limits.write_queue: 4MiB
 provider.http.enabled: true
 provider.http.origins: []
 provider.http.hosts: []
+provider.max_conns: 20000
+provider.max_handshakes: 4096
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c

@@ -47,7 +47,7 @@ var refused = []struct {
 	{
 		name: "field that is no key",
 		file: "provider: {Weight: 1}\n",
-		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, http",
+		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, http, max_conns, max_handshakes",
 	},
 	{
 		name: "key that would break the line",
