@@ -233,7 +233,18 @@ func firstCommand(address string, cfg core.ProviderConfig, services []*core.Serv
 	case !ok:
 		return "bhrpc ls " + address
 	case cfg.HTTP.Enabled && cfg.Serializers["json"] != nil:
-		return first.Curl(address)
+		return first.Curl(curlTarget(address, cfg.TLS.Cert != ""))
+	case cfg.TLS.Cert != "":
+		address = "--tls " + address
 	}
 	return first.Tool(address)
+}
+
+// curlTarget is what curl needs to reach an address. The file of the authority is the
+// reader's to name.
+func curlTarget(address string, secured bool) string {
+	if secured {
+		return "--cacert CA.pem https://" + address
+	}
+	return address
 }

@@ -83,6 +83,7 @@ type ConsumerConfig struct {
 	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
+	TLS              ConsumerTLS          `json:"tls"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -103,7 +104,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), TLS: ConsumerTLS{MinVersion: "1.2"},
 	}
 }
 
@@ -116,6 +117,7 @@ func (c ConsumerConfig) Validate() error {
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
+		c.TLS.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
 		if err := between("timeout", c.References[name].Timeout, 0, spi.Duration(24*time.Hour)); err != nil {
@@ -137,6 +139,7 @@ type ProviderConfig struct {
 	HTTP             HTTP         `json:"http"`
 	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
 	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
+	TLS              ProviderTLS  `json:"tls"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
 
@@ -153,6 +156,7 @@ func DefaultProviderConfig() ProviderConfig {
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
 		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 4096,
+		TLS: ProviderTLS{MinVersion: "1.2"},
 	}
 }
 
@@ -168,6 +172,7 @@ func (c ProviderConfig) Validate() error {
 		c.HTTP.validate(),
 		between("max_conns", c.MaxConns, 1, 1<<20),
 		between("max_handshakes", c.MaxHandshakes, 1, 1<<20),
+		c.TLS.validate(),
 	)
 }
 

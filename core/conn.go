@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -145,10 +146,14 @@ func (c *conn) close(cause error) {
 		c.cause = cause
 		c.closing(cause)
 		close(c.ended)
-		if tcp, ok := c.nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
+		nc := c.nc
+		if secured, ok := nc.(*tls.Conn); ok {
+			nc = secured.NetConn() // its own Close would wait to say goodbye
+		}
+		if tcp, ok := nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
-		_ = c.nc.Close()
+		_ = nc.Close()
 	})
 }
 
@@ -254,6 +259,9 @@ func (c *conn) skip(f frame) {
 // reasonOf returns the word and the text for why a connection ended.
 func reasonOf(cause error) (reason, text string) {
 	var wrong *protocolError
+	if reason, text, ok := tlsFault(cause); ok {
+		return reason, text
+	}
 	switch {
 	case errors.Is(cause, io.EOF):
 		return spi.ReasonEOF, "the peer closed the connection"

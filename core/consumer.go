@@ -35,6 +35,7 @@ type Consumer struct {
 	invoke   spi.InvokeFunc
 	states   sync.Pool // of *callState
 	dials    chan struct{}
+	tls      *tlsFiles // nil: no TLS
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -86,6 +87,11 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	c := &Consumer{cfg: cfg, instance: instance, start: time.Now(), dials: make(chan struct{}, dialLimit),
 		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
+	if files := cfg.TLS; files.Enabled {
+		if c.tls, err = newTLSFiles(files.load, cfg.Log, files.CA, files.Cert, files.Key); err != nil {
+			return nil, err
+		}
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.states.New = func() any { return new(callState) }
 	c.invoke = spi.Compose(c.call, cfg.Interceptors...)

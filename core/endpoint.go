@@ -123,6 +123,9 @@ func (e *endpoint) connect() (*consumerConn, error) {
 		return nil, e.dialError(err)
 	}
 	tuneSocket(nc, userTimeout)
+	if nc, err = e.consumer.secure(e.ctx, nc, e.address); err != nil {
+		return nil, e.handshakeError(err)
+	}
 	c := newConsumerConn(e, nc)
 	e.conns.Go(func() {
 		defer context.AfterFunc(e.consumer.ctx, func() { c.close(errClosed) })()
@@ -153,6 +156,9 @@ func (e *endpoint) failed(err error) time.Duration {
 		e.log.WithError(err).WithField("attempts", e.attempts).Warn("cannot connect")
 	}
 	e.become(backoff, nil, err)
+	if failure != nil && failure.Code == spi.Unauthenticated { // asking again soon changes nothing
+		return jittered(float64(e.consumer.cfg.Reconnect.Cap))
+	}
 	return e.delay()
 }
 
@@ -218,8 +224,10 @@ func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) 
 func (e *endpoint) delay() time.Duration {
 	r := e.consumer.cfg.Reconnect
 	d := min(float64(r.Cap), float64(r.Base)*math.Pow(r.Factor, float64(e.failures-1)))
-	return time.Duration(d * (0.2 + 0.8*rand.Float64()))
+	return jittered(d)
 }
+
+func jittered(d float64) time.Duration { return time.Duration(d * (0.2 + 0.8*rand.Float64())) }
 
 // become changes the state, and ends the attempt that callers wait for if the
 // change decides it: in up with c, in backoff and gone with err, unless that is
@@ -321,6 +329,14 @@ func (e *endpoint) handshakeError(cause error) error {
 	case errors.As(cause, &serializer):
 		failure.Code, failure.Reason, failure.Message = spi.Unimplemented, "", cause.Error()
 		failure.Hint = "choose one of them by the key consumer.serializer"
+	case failure.Reason == spi.ReasonCertificate:
+		failure.Code = spi.Unauthenticated
+		failure.Hint = "check consumer.tls.ca and server_name, and what the provider's certificate says"
+		if !errors.As(cause, new(*tlsError)) {
+			failure.Hint = "the provider accepts other certificates; check consumer.tls.cert"
+		}
+	case failure.Reason == spi.ReasonTLS:
+		failure.Hint = "does the provider have provider.tls? If not, turn consumer.tls off"
 	case failure.Reason != spi.ReasonClosed && failure.Reason != spi.ReasonGoAway:
 		failure.Hint = "is that a bhrpc provider?"
 	}

@@ -141,3 +141,38 @@ func TestConsumerCloseWaitsForConnections(t *testing.T) {
 		}
 	})
 }
+
+// alerted is a connection on which the peer said what it thinks of a certificate.
+type alerted struct{ net.Conn }
+
+// Read implements [net.Conn].
+func (alerted) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}
+}
+
+// A certificate that is not accepted is shown again as seldom as possible, from the
+// first attempt on.
+func TestEndpointWithABadCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials []time.Time
+		c := newEchoConsumer(t, func(cfg *ConsumerConfig) {
+			cfg.Dial = func(context.Context, string) (net.Conn, error) {
+				dials = append(dials, time.Now())
+				near, far := net.Pipe()
+				return alerted{near}, far.Close()
+			}
+		}, nil)
+		time.Sleep(10 * time.Minute)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		for i, at := range dials[1:] {
+			if got := at.Sub(dials[i]); got < 6*time.Second || got > 30*time.Second {
+				t.Errorf("got attempt %d after %v, want it between 6s and 30s", i+2, got)
+			}
+		}
+		if len(dials) < 20 {
+			t.Errorf("got %d attempts, want it to go on trying", len(dials))
+		}
+	})
+}

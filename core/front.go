@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -58,7 +59,12 @@ func (c *providerConn) meet() {
 		}
 		spoken = protocolOf(c.in.unread())
 	}
-	switch enabled := c.provider.cfg.HTTP.Enabled; {
+	enabled, mustSecure := c.provider.cfg.HTTP.Enabled, c.provider.tls != nil && !c.secured
+	switch {
+	case mustSecure && spoken == secure:
+		c.meetSecurely()
+	case mustSecure && spoken != unknown:
+		c.refusePlain(spoken)
 	case spoken == native:
 		c.become(native)
 		c.run()
@@ -67,7 +73,7 @@ func (c *providerConn) meet() {
 		c.provider.web.serve(c)
 	case spoken == web:
 		c.end(protocolErrorf("HTTP, which provider.http.enabled turns off"))
-	case spoken == secure:
+	case spoken == secure && !c.secured:
 		c.end(c.refuse(wire.GoAwayProtocol, "TLS is not configured here"))
 	default:
 		c.end(wire.ErrMagic)
@@ -115,6 +121,19 @@ func (c *providerConn) leave() {
 	c.mu.Unlock()
 	if spoken == native {
 		c.sendGoAway()
+	}
+}
+
+// lastWords writes what is left to say, and lets the peer read it: closed with bytes
+// of the peer's unread, the connection would be reset and the words lost.
+func lastWords(nc net.Conn, words []byte) {
+	deadline := time.Now().Add(farewellTimeout)
+	_ = nc.SetDeadline(deadline)
+	if _, err := nc.Write(words); err != nil {
+		return
+	}
+	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_, _ = io.CopyN(io.Discard, nc, readBuffer)
 	}
 }
 

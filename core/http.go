@@ -151,7 +151,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodOptions && r.Header.Get("Origin") != "":
 		rw.WriteHeader(http.StatusNoContent)
 	case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && w.provider.cfg.Introspection:
-		w.list(rw, r)
+		w.list(rw, r, c)
 	default:
 		rw.Header().Set("Allow", http.MethodPost)
 		w.refuse(rw, http.StatusMethodNotAllowed, &spi.Error{Code: spi.Unimplemented, Message: "a call is a POST to /Service/Method", Hint: `its body is a JSON array of arguments, such as ["world"]`})
@@ -169,15 +169,19 @@ func (w *webServer) ready(rw http.ResponseWriter) {
 }
 
 // list shows the services, as bhrpc ls does, and how to call the first.
-func (w *webServer) list(rw http.ResponseWriter, r *http.Request) {
+func (w *webServer) list(rw http.ResponseWriter, r *http.Request, c *providerConn) {
 	var text strings.Builder
 	for _, s := range w.provider.Services().Services {
 		for _, signature := range s.Methods {
 			text.WriteString(spi.ServiceKey(s.Name, s.Version, s.Group) + "." + signature + "\n")
 		}
 	}
+	target := r.Host
+	if c.secured {
+		target = "https://" + target
+	}
 	if first, ok := FirstCall(w.provider.registered()); ok {
-		fmt.Fprintf(&text, "\ntry: %s\n", first.Curl(r.Host))
+		fmt.Fprintf(&text, "\ntry: %s\n", first.Curl(target))
 	}
 	rw.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(rw, text.String())

@@ -34,6 +34,16 @@ func (l *lobby) leave(c *providerConn) {
 	}
 }
 
+// replace gives the place of one connection to another.
+func (l *lobby) replace(old, next *providerConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old.place != nil {
+		old.place.Value = next
+		old.place, next.place = nil, old.place
+	}
+}
+
 func (l *lobby) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

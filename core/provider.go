@@ -32,7 +32,8 @@ type Provider struct {
 
 	complaints rateLimit // of log lines about consumers that misbehave
 	web        webServer
-	lobby      lobby // its lock may be taken with mu held
+	tls        *tlsFiles // nil: no TLS
+	lobby      lobby     // its lock may be taken with mu held
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -83,6 +84,11 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
 	p.web.init(p)
+	if files := cfg.TLS; files.Cert != "" {
+		if p.tls, err = newTLSFiles(files.load, cfg.Log, files.Cert, files.Key, files.ClientCA); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Introspection {
 		p.add(p.introspection())
 	}
@@ -264,7 +270,7 @@ func (p *Provider) gone(c *providerConn, cause error) {
 	reason, text := reasonOf(cause)
 	log := p.cfg.Log.WithFields(logrus.Fields{"consumer": c.remote, "reason": reason, "cause": text})
 	switch reason {
-	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting, spi.ReasonOverloaded:
+	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting, spi.ReasonOverloaded, spi.ReasonCertificate, spi.ReasonTLS:
 		if p.complaints.allow() {
 			log.Warn("disconnected a consumer")
 		}

@@ -21,6 +21,7 @@ type providerConn struct {
 	conn
 	provider *Provider
 	place    *list.Element // in the lobby, whose lock guards it; nil: not there
+	secured  bool          // nc is a TLS connection
 
 	// Of the reader alone.
 	serializers []offer    // by the consumer's number

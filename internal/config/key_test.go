@@ -29,6 +29,10 @@ provider.http.origins: []
 provider.http.hosts: []
 provider.max_conns: 20000
 provider.max_handshakes: 4096
+provider.tls.cert: ""
+provider.tls.key: ""
+provider.tls.client_ca: ""
+provider.tls.min_version: "1.2"
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -47,6 +51,12 @@ consumer.limits.message: 16MiB
 consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
+consumer.tls.enabled: false
+consumer.tls.ca: ""
+consumer.tls.cert: ""
+consumer.tls.key: ""
+consumer.tls.server_name: ""
+consumer.tls.min_version: "1.2"
 references: {}
 log.level: info
 log.format: text
@@ -115,20 +125,35 @@ var samples = map[string]struct {
 	code any
 	file string
 }{
-	"duration":              {"7s", "7s", "7s"},
-	"size":                  {"128KiB", "128KiB", "128KiB"},
-	"int":                   {"7", 7, "7"},
-	"bool":                  {"false", false, "false"},
-	"float":                 {"2.5", 2.5, "2.5"},
-	"list of string":        {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
-	"extension":             {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
-	"references":            {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
-	"provider.listen":       {"[::1]:0", "[::1]:0", "'[::1]:0'"},
-	"provider.advertise":    {"a:1", "a:1", "a:1"},
-	"provider.http.origins": {"https://a, http://b:1", []string{"https://a", "http://b:1"}, `['https://a', 'http://b:1']`},
-	"provider.http.hosts":   {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
-	"log.level":             {"debug", "debug", "debug"},
-	"log.format":            {"json", "json", "json"},
+	"duration":                 {"7s", "7s", "7s"},
+	"size":                     {"128KiB", "128KiB", "128KiB"},
+	"int":                      {"7", 7, "7"},
+	"bool":                     {"false", false, "false"},
+	"float":                    {"2.5", 2.5, "2.5"},
+	"list of string":           {"a:1, [::1]:2", []string{"a:1", "[::1]:2"}, `['a:1', '[::1]:2']`},
+	"extension":                {"{use: x, with: {a: 1}}", map[string]any{"use": "x", "with": map[string]int{"a": 1}}, "{use: x, with: {a: 1}}"},
+	"string":                   {"x.pem", "x.pem", "x.pem"},
+	"provider.tls.min_version": {"1.3", "1.3", "'1.3'"},
+	"consumer.tls.min_version": {"1.3", "1.3", "'1.3'"},
+	"consumer.tls.enabled":     {"true", true, "true"},
+	"references":               {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
+	"provider.listen":          {"[::1]:0", "[::1]:0", "'[::1]:0'"},
+	"provider.advertise":       {"a:1", "a:1", "a:1"},
+	"provider.http.origins":    {"https://a, http://b:1", []string{"https://a", "http://b:1"}, `['https://a', 'http://b:1']`},
+	"provider.http.hosts":      {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
+	"log.level":                {"debug", "debug", "debug"},
+	"log.format":               {"json", "json", "json"},
+}
+
+// beside is what must be in the environment too for a key to be valid.
+var beside = map[string][]string{
+	"provider.tls.cert":        {"BHRPC_PROVIDER_TLS_KEY=k"},
+	"provider.tls.key":         {"BHRPC_PROVIDER_TLS_CERT=c"},
+	"provider.tls.client_ca":   {"BHRPC_PROVIDER_TLS_CERT=c", "BHRPC_PROVIDER_TLS_KEY=k"},
+	"consumer.tls.ca":          {"BHRPC_CONSUMER_TLS_ENABLED=true"},
+	"consumer.tls.server_name": {"BHRPC_CONSUMER_TLS_ENABLED=true"},
+	"consumer.tls.cert":        {"BHRPC_CONSUMER_TLS_ENABLED=true", "BHRPC_CONSUMER_TLS_KEY=k"},
+	"consumer.tls.key":         {"BHRPC_CONSUMER_TLS_ENABLED=true", "BHRPC_CONSUMER_TLS_CERT=c"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each
@@ -154,8 +179,8 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			t.Errorf("set %s to %v: got %v, want no error", key, sample.code, err)
 			continue
 		}
-		inFile := load(t, file)
-		inEnv, err := config.Load("", []string{env + "=" + sample.env})
+		inFile := load(t, file, beside[key]...)
+		inEnv, err := config.Load("", append([]string{env + "=" + sample.env}, beside[key]...))
 		if err != nil {
 			t.Errorf("%s=%s: got %v, want no error", env, sample.env, err)
 			continue
