@@ -96,7 +96,7 @@ type ConsumerConfig struct {
 
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
-	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: by TCP, or to the unix socket of unix:///path
 }
 
 // DefaultConsumerConfig returns the defaults of everything that a file can say.
@@ -155,7 +155,7 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
-		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 4096,
+		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 1024,
 		TLS: ProviderTLS{MinVersion: "1.2"},
 	}
 }

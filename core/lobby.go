@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"sync"
+	"time"
 )
 
 // errCrowded ends the connection that has been silent longest when another one needs
@@ -50,16 +51,26 @@ func (l *lobby) len() int {
 	return l.waiting.Len()
 }
 
-// takeOldest takes out the connection that has waited longest and returns it, nil if
-// there is none.
-func (l *lobby) takeOldest() *providerConn {
+// patience is how long every connection may be silent, however many there are: when
+// a crowd of consumers comes at once, those that came first are just about to be
+// read.
+const patience = 100 * time.Millisecond
+
+// giveWay takes out the connection that has been silent longest and returns it, nil
+// if there is none. If wait is positive, that one has not been silent for long
+// enough yet, and nothing happened.
+func (l *lobby) giveWay(timeout time.Duration) (oldest *providerConn, wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	front := l.waiting.Front()
 	if front == nil {
-		return nil
+		return nil, 0
 	}
-	c := l.waiting.Remove(front).(*providerConn)
+	c := front.Value.(*providerConn)
+	if wait = patience - time.Since(c.greetBy.Add(-timeout)); wait > 0 {
+		return nil, wait
+	}
+	l.waiting.Remove(front)
 	c.place = nil
-	return c
+	return c, 0
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/core/coretest"
@@ -110,6 +111,25 @@ func TestFull(t *testing.T) {
 		for _, peer := range []*coretest.Peer{two, three} {
 			w.must(peer.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
 			w.readAs(peer, coretest.TypeResponse)
+		}
+	})
+}
+
+// TestPatience: nobody has to give way before its time.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxHandshakes = 1 }, echo{})
+		first := w.silent("p:1")
+		<-time.After(40 * time.Millisecond)
+		w.silent("p:1")
+		<-time.After(59 * time.Millisecond)
+		if !isOpen(first) {
+			t.Error("got the first connection closed after 99ms, want it open")
+		}
+		<-time.After(time.Millisecond)
+		if isOpen(first) {
+			t.Error("got the first connection open after 100ms, want it closed")
 		}
 	})
 }

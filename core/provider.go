@@ -227,20 +227,29 @@ func isTemporary(err error) bool {
 }
 
 // makeRoom reports whether one more connection may be accepted. If there are too
-// many, the oldest of those that have said nothing gives way; if all have spoken, the
-// new one must.
+// many, the one that has been silent longest gives way; if all have spoken, the new
+// one must.
 func (p *Provider) makeRoom() bool {
-	p.mu.Lock()
-	full := len(p.conns) >= p.cfg.MaxConns
-	p.mu.Unlock()
-	if !full && p.lobby.len() < p.cfg.MaxHandshakes {
-		return true
+	for {
+		p.mu.Lock()
+		full := len(p.conns) >= p.cfg.MaxConns
+		p.mu.Unlock()
+		if !full && p.lobby.len() < p.cfg.MaxHandshakes {
+			return true
+		}
+		oldest, wait := p.lobby.giveWay(p.cfg.HandshakeTimeout.D())
+		switch {
+		case wait > 0:
+			if !sleep(p.announceCtx, wait) {
+				return true // and adopt closes it
+			}
+		case oldest == nil:
+			return false
+		default:
+			oldest.close(errCrowded)
+			return true
+		}
 	}
-	oldest := p.lobby.takeOldest()
-	if oldest != nil {
-		oldest.close(errCrowded)
-	}
-	return oldest != nil
 }
 
 // adopt runs a connection.

@@ -28,7 +28,7 @@ provider.http.enabled: true
 provider.http.origins: []
 provider.http.hosts: []
 provider.max_conns: 20000
-provider.max_handshakes: 4096
+provider.max_handshakes: 1024
 provider.tls.cert: ""
 provider.tls.key: ""
 provider.tls.client_ca: ""
