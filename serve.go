@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -202,7 +203,7 @@ func (a *App) serializers(ctx context.Context) (map[string]spi.Serializer, error
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	l, err := core.Listen(ctx, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("provider.listen: %s is in use; stop the program that listens there, or choose another address (BHRPC_PROVIDER_LISTEN=127.0.0.1:0 takes any free port): %w", address, syscall.EADDRINUSE)
 	}
@@ -243,8 +244,12 @@ func firstCommand(address string, cfg core.ProviderConfig, services []*core.Serv
 // curlTarget is what curl needs to reach an address. The file of the authority is the
 // reader's to name.
 func curlTarget(address string, secured bool) string {
-	if secured {
-		return "--cacert CA.pem https://" + address
+	options := ""
+	if path, ok := strings.CutPrefix(address, "unix://"); ok {
+		options, address = "--unix-socket "+path+" ", "localhost"
 	}
-	return address
+	if secured {
+		options, address = options+"--cacert CA.pem ", "https://"+address
+	}
+	return options + address
 }

@@ -103,7 +103,7 @@ type connConfig struct {
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	raw := newRawConn(nc)
-	c.side, c.nc, c.remote = s, nc, nc.RemoteAddr().String()
+	c.side, c.nc, c.remote = s, nc, nameOf(nc.RemoteAddr())
 	c.begin, c.greetBy = cfg.begin, time.Now().Add(cfg.handshakeTimeout)
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -77,9 +76,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		cfg.Log = silent()
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
-		}
+		cfg.Dial = dial
 	}
 	instance, err := uuid.NewV7()
 	if err != nil {

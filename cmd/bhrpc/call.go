@@ -68,8 +68,8 @@ func jsonArguments(args []string) ([]any, error) {
 
 // callOne connects to address, makes one call, and says how long the call took.
 func callOne(ctx context.Context, address string, secured *tlsFlags, method string, timeout time.Duration, result any, args []any) (time.Duration, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return 0, fmt.Errorf("%q is not an address of the form host:port, such as 127.0.0.1:7070", address)
+	if _, _, err := net.SplitHostPort(address); err != nil && !strings.HasPrefix(address, "unix://") {
+		return 0, fmt.Errorf("%q is not an address of the form host:port, such as 127.0.0.1:7070, or unix:///path", address)
 	}
 	if timeout <= 0 {
 		return 0, fmt.Errorf("--timeout %v is not positive", timeout)
