@@ -328,6 +328,19 @@ func TestHTTPSlowly(t *testing.T) {
 	}
 }
 
+// TestHTTPTakesItsTime: the bound on reading a body is none on the handler.
+func TestHTTPTakesItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := newWorld(t), newGate()
+		w.provider("p:1", nil, g.service())
+		time.AfterFunc(time.Hour, func() { close(g.leave) })
+		body := `["slow"]` + strings.Repeat(" ", 120<<10-8) // as much as must come at once
+		if answer, text := w.browser("p:1").ask(t.Context(), "POST", "/Gate/Pass", body); answer.StatusCode != 200 || text != "\"slow\"\n" {
+			t.Errorf("got %d %s after an hour, want the answer", answer.StatusCode, text)
+		}
+	})
+}
+
 // TestHTTPGoesAway: who does not wait for the answer ends the handler.
 func TestHTTPGoesAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

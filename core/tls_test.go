@@ -247,6 +247,28 @@ func TestTLSStalls(t *testing.T) {
 			}
 		})
 	})
+	t.Run("a consumer that does not read", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			a := w.authority(t.TempDir())
+			cert, key := a.issue("server", 2, time.Hour)
+			p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.TLS = core.ProviderTLS{Cert: cert, Key: key} }, echo{})
+			nc, err := w.network.Dial(t.Context(), "p:1")
+			w.must(err)
+			defer nc.Close()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { _ = tls.Client(deaf{nc, ctx}, &tls.Config{ServerName: "localhost"}).Handshake() }()
+			begin := time.Now()
+			synctest.Wait()
+			for p.Conns() > 0 && time.Since(begin) < 10*time.Second {
+				<-time.After(time.Millisecond)
+			}
+			if got := time.Since(begin); got > 4*time.Second {
+				t.Errorf("got the end after %v, want it with the handshake timeout", got)
+			}
+		})
+	})
 	t.Run("a provider", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
@@ -263,6 +285,18 @@ func TestTLSStalls(t *testing.T) {
 			}
 		})
 	})
+}
+
+// deaf is a connection that reads nothing until ctx ends.
+type deaf struct {
+	net.Conn
+	ctx context.Context
+}
+
+// Read implements [net.Conn].
+func (d deaf) Read([]byte) (int, error) {
+	<-d.ctx.Done()
+	return 0, io.EOF
 }
 
 // TestTLSReload: files that change are used by the next handshake, those that are
@@ -368,4 +402,28 @@ func TestTLSFilesMissing(t *testing.T) {
 	if _, err := core.NewConsumer(consumer); err == nil || !strings.HasSuffix(err.Error(), "holds no certificate in PEM") {
 		t.Errorf("got %v, want the file", err)
 	}
+}
+
+// TestTLSShutdownDuringHandshake: who comes in the last moment is told within TLS.
+func TestTLSShutdownDuringHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.authority(t.TempDir())
+		cert, key := a.issue("server", 2, time.Hour)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.TLS = core.ProviderTLS{Cert: cert, Key: key} }, echo{})
+		nc := w.silent("p:1")
+		down := make(chan error, 1)
+		go func() { down <- p.Shutdown(context.Background()) }()
+		synctest.Wait()
+		pool := x509.NewCertPool()
+		pool.AddCert(a.cert)
+		peer := coretest.NewPeer(tls.Client(nc, &tls.Config{RootCAs: pool, ServerName: "localhost"}))
+		defer peer.Close()
+		w.must(peer.SayHello(coretest.Hello{Serializers: []string{"json"}}))
+		w.readAs(peer, coretest.TypeGoAway)
+		w.must(peer.Close())
+		if err := <-down; err != nil {
+			t.Errorf("got %v from Shutdown, want nil", err)
+		}
+	})
 }
