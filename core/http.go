@@ -137,18 +137,22 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		w.ready(rw)
 		return
 	}
-	switch origin := r.Header.Get("Origin"); {
+	origin := r.Header.Get("Origin")
+	switch {
 	case w.originAllowed(r.Header):
 		allowOrigin(rw.Header(), r.Header)
-	case origin != "" || r.Header.Get("Sec-Fetch-Site") != "":
-		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "origin", Message: fmt.Sprintf("web pages of origin %q may not call this provider", shorten(origin, maxName)),
+	case origin != "":
+		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "origin", Message: fmt.Sprintf("web pages of %s may not call this provider", shorten(origin, maxName)),
 			Hint: "add the origin to the key provider.http.origins"})
+		return
+	case r.Header.Get("Sec-Fetch-Site") != "":
+		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "origin", Message: "browsers may not call this provider", Hint: "use curl; for web pages there is the key provider.http.origins"})
 		return
 	}
 	switch {
 	case r.Method == http.MethodPost:
 		w.post(rw, r, c)
-	case r.Method == http.MethodOptions && r.Header.Get("Origin") != "":
+	case r.Method == http.MethodOptions && origin != "":
 		rw.WriteHeader(http.StatusNoContent)
 	case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && w.provider.cfg.Introspection:
 		w.list(rw, r, c)

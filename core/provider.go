@@ -257,7 +257,7 @@ func (p *Provider) adopt(nc net.Conn) {
 	if !p.makeRoom() {
 		_ = nc.Close()
 		if p.complaints.allow() {
-			p.cfg.Log.WithFields(logrus.Fields{"consumer": nc.RemoteAddr(), "limit": p.cfg.MaxConns}).Warn("refused a connection; the key provider.max_conns bounds them")
+			p.cfg.Log.WithFields(logrus.Fields{"consumer": nameOf(nc.RemoteAddr()), "limit": p.cfg.MaxConns}).Warn("refused a connection; the key provider.max_conns bounds them")
 		}
 		return
 	}
