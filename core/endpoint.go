@@ -273,13 +273,17 @@ func (e *endpoint) forget(c *consumerConn) {
 }
 
 // connection returns the open connection, waiting for the current or next attempt
-// if there is none. Errors are *spi.Error.
+// if there is none, unless the last one failed for a certificate. Errors are
+// *spi.Error.
 func (e *endpoint) connection(ctx context.Context, deadline time.Time) (*consumerConn, error) {
 	e.mu.Lock()
-	c, try := e.conn, e.attempt
+	c, try, state, last := e.conn, e.attempt, e.state, e.last
 	e.mu.Unlock()
-	if c != nil {
+	switch {
+	case c != nil:
 		return c, nil
+	case state == backoff && spi.CodeOf(last) == spi.Unauthenticated: // the next attempt is far away, and will hardly go better
+		return nil, last
 	}
 	ctx, cancel := within(ctx, deadline)
 	defer cancel()
@@ -289,7 +293,7 @@ func (e *endpoint) connection(ctx context.Context, deadline time.Time) (*consume
 	case <-ctx.Done():
 	}
 	e.mu.Lock()
-	last := e.last
+	last = e.last
 	e.mu.Unlock()
 	failure := contextError(ctx.Err(), spi.PhaseDial, spi.SentNo)
 	failure.Endpoint = e.address

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // A provider that takes connections and gives them up at once is not asked again
@@ -158,10 +159,18 @@ func TestEndpointWithABadCertificate(t *testing.T) {
 		c := newEchoConsumer(t, func(cfg *ConsumerConfig) {
 			cfg.Dial = func(context.Context, string) (net.Conn, error) {
 				dials = append(dials, time.Now())
-				near, far := net.Pipe()
-				return alerted{near}, far.Close()
+				near, _ := net.Pipe() // nobody takes this side's HELLO
+				return alerted{near}, nil
 			}
 		}, nil)
+		synctest.Wait()
+		begin := time.Now()
+		for range 3 {
+			err := c.Invoke(t.Context(), &spi.Call{Method: c.Method("Echo", "Say")})
+			if spi.CodeOf(err) != spi.Unauthenticated || !errors.Is(err, spi.ErrConnLost) || time.Since(begin) != 0 {
+				t.Errorf("got %v after %v, want UNAUTHENTICATED at once", err, time.Since(begin))
+			}
+		}
 		time.Sleep(10 * time.Minute)
 		if err := c.Close(); err != nil {
 			t.Error(err)
