@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -171,6 +173,18 @@ func TestReadmeFirstCall(t *testing.T) {
 	if status != 0 || stderr != "" {
 		t.Errorf("go run ./consumer: got status %d and %q, want 0 and nothing", status, stderr)
 	}
+
+	answer, err := http.Post("http://"+address+"/Hello/Say", "application/x-www-form-urlencoded", strings.NewReader(`["world"]`)) // what curl -d sends
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "curl", string(body), page.printed(t, place, `curl -s 127.0.0.1:7070/Hello/Say -d '["world"]'`))
 
 	tool := filepath.Join(t.TempDir(), "bhrpc")
 	compile(t, tool, "./cmd/bhrpc")

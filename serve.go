@@ -2,13 +2,12 @@ package bhrpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
-	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -117,6 +116,9 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	section := &a.cfg.c.Provider
 	cfg := section.ProviderConfig
 	cfg.Log, cfg.Advertise = a.log, section.Advertise
+	if host, _, err := net.SplitHostPort(section.Listen); err == nil && host != "" {
+		cfg.HTTP.Hosts = append(slices.Clone(cfg.HTTP.Hosts), host)
+	}
 	if cfg.Serializers, err = a.serializers(ctx); err != nil {
 		return nil, err
 	}
@@ -146,7 +148,7 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	a.mu.Lock()
 	a.providers = append(a.providers, p)
 	a.mu.Unlock()
-	a.announce(p.addr.String(), section, described)
+	a.announce(p.addr.String(), cfg, described)
 	go func() {
 		defer close(p.done)
 		if err := engine.Serve(l); !errors.Is(err, core.ErrProviderClosed) {
@@ -224,7 +226,7 @@ func (a *App) serializers(ctx context.Context) (map[string]spi.Serializer, error
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	l, err := core.Listen(ctx, address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("provider.listen: %s is in use; stop the program that listens there, or choose another address (BHRPC_PROVIDER_LISTEN=127.0.0.1:0 takes any free port): %w", address, syscall.EADDRINUSE)
 	}
@@ -235,8 +237,8 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 }
 
 // announce logs what a newcomer wants to know: where, what, and how to try it.
-func (a *App) announce(address string, section *config.Provider, services []*core.Service) {
-	a.log.WithField("addr", address).WithField("services", len(services)).WithField("registry", section.Registry.Use).Info("provider ready")
+func (a *App) announce(address string, cfg core.ProviderConfig, services []*core.Service) {
+	a.log.WithField("addr", address).WithField("services", len(services)).WithField("registry", a.cfg.c.Provider.Registry.Use).Info("provider ready")
 	for _, s := range services {
 		for _, m := range s.Methods {
 			a.log.Infof("  %s.%s", s.Key(), m.Signature)
@@ -245,48 +247,32 @@ func (a *App) announce(address string, section *config.Provider, services []*cor
 			a.log.Warnf("  not served: %s", skipped)
 		}
 	}
-	a.log.Infof("try: %s     stop: Ctrl-C (drains up to %v)", firstCommand(address, services), section.DrainTimeout)
+	a.log.Infof("try: %s     stop: Ctrl-C (drains up to %v)", firstCommand(address, cfg, services), cfg.DrainTimeout)
 }
 
-// firstCommand is a call for a first try: of a method with arguments, if there is
-// one that can be called without a version or group.
-func firstCommand(address string, services []*core.Service) string {
-	command := "bhrpc ls " + address
-	for _, s := range services {
-		if s.Key() != s.Name {
-			continue
-		}
-		for _, m := range s.Methods {
-			args, ok := sample(m)
-			if !ok {
-				continue
-			}
-			command = fmt.Sprintf("bhrpc call %s %s.%s%s", address, s.Name, m.Name, args)
-			if args != "" {
-				return command
-			}
-		}
+// firstCommand is a call for a first try: by curl if the provider answers that.
+func firstCommand(address string, cfg core.ProviderConfig, services []*core.Service) string {
+	first, ok := core.FirstCall(services)
+	switch {
+	case !ok:
+		return "bhrpc ls " + address
+	case cfg.HTTP.Enabled && cfg.Serializers["json"] != nil:
+		return first.Curl(curlTarget(address, cfg.TLS.Cert != ""))
+	case cfg.TLS.Cert != "":
+		address = "--tls " + address
 	}
-	return command
+	return first.Tool(address)
 }
 
-// sample returns arguments for a first call of m, as a shell takes them.
-func sample(m *core.Method) (string, bool) {
-	args := m.NewArgs()
-	if m.FreeArgs != nil {
-		defer m.FreeArgs(args)
+// curlTarget is what curl needs to reach an address. The file of the authority is the
+// reader's to name.
+func curlTarget(address string, secured bool) string {
+	options := ""
+	if path, ok := strings.CutPrefix(address, "unix://"); ok {
+		options, address = "--unix-socket "+path+" ", "localhost"
 	}
-	var b strings.Builder
-	for i := range args.Len() {
-		v := reflect.ValueOf(args.At(i)).Elem()
-		if v.Kind() == reflect.String {
-			v = reflect.ValueOf("world")
-		}
-		text, err := json.Marshal(v.Interface())
-		if err != nil || strings.ContainsRune(string(text), '\'') {
-			return "", false
-		}
-		fmt.Fprintf(&b, " '%s'", text)
+	if secured {
+		options, address = options+"--cacert CA.pem ", "https://"+address
 	}
-	return b.String(), true
+	return options + address
 }

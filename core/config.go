@@ -126,6 +126,7 @@ type ConsumerConfig struct {
 	Limits           Limits               `json:"limits"`
 	Retry            Retry                `json:"retry"`
 	DrainTimeout     spi.Duration         `json:"drain_timeout" doc:"time allowed at the end of the program for calls under way"`
+	TLS              ConsumerTLS          `json:"tls"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -138,7 +139,7 @@ type ConsumerConfig struct {
 
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
-	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: TCP
+	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: by TCP, or to the unix socket of unix:///path
 }
 
 // DefaultConsumerConfig returns the defaults of everything that a file can say.
@@ -146,7 +147,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second), TLS: ConsumerTLS{MinVersion: "1.2"},
 	}
 }
 
@@ -161,6 +162,7 @@ func (c ConsumerConfig) Validate() error {
 		c.Limits.validate(),
 		c.Retry.validate(),
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
+		c.TLS.validate(),
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.References)) {
 		if err := c.References[name].Validate(c.Retry); err != nil {
@@ -179,6 +181,10 @@ type ProviderConfig struct {
 	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
+	HTTP             HTTP         `json:"http"`
+	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
+	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
+	TLS              ProviderTLS  `json:"tls"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
 
@@ -194,6 +200,8 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
+		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 1024,
+		TLS: ProviderTLS{MinVersion: "1.2"},
 	}
 }
 
@@ -206,6 +214,10 @@ func (c ProviderConfig) Validate() error {
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
+		c.HTTP.validate(),
+		between("max_conns", c.MaxConns, 1, 1<<20),
+		between("max_handshakes", c.MaxHandshakes, 1, 1<<20),
+		c.TLS.validate(),
 	)
 }
 

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ type conn struct {
 	hello  wire.HelloBody // what this side says
 	begin  bool           // this side says it first
 
-	handshakeTimeout time.Duration
+	greetBy time.Time // end of the handshake timeout
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
@@ -102,8 +103,8 @@ type connConfig struct {
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	raw := newRawConn(nc)
-	c.side, c.nc, c.remote = s, nc, nc.RemoteAddr().String()
-	c.begin, c.handshakeTimeout = cfg.begin, cfg.handshakeTimeout
+	c.side, c.nc, c.remote = s, nc, nameOf(nc.RemoteAddr())
+	c.begin, c.greetBy = cfg.begin, time.Now().Add(cfg.handshakeTimeout)
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.ended = make(chan struct{})
@@ -124,6 +125,12 @@ func (c *conn) run() {
 	c.close(err)
 }
 
+// end is run for a connection that ends before it begins.
+func (c *conn) end(cause error) {
+	c.close(cause)
+	c.cleanUp()
+}
+
 // cleanUp frees everything, in the order of docs/connections.md §1.
 func (c *conn) cleanUp() {
 	c.close(errClosed)
@@ -139,16 +146,20 @@ func (c *conn) close(cause error) {
 		c.cause = cause
 		c.closing(cause)
 		close(c.ended)
-		if tcp, ok := c.nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
+		nc := c.nc
+		if secured, ok := nc.(*tls.Conn); ok {
+			nc = secured.NetConn() // its own Close would wait to say goodbye
+		}
+		if tcp, ok := nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
-		_ = c.nc.Close()
+		_ = nc.Close()
 	})
 }
 
 // handshake exchanges HELLO within the handshake timeout.
 func (c *conn) handshake() error {
-	_ = c.nc.SetReadDeadline(time.Now().Add(c.handshakeTimeout))
+	_ = c.nc.SetReadDeadline(c.greetBy)
 	if c.begin {
 		c.sayHello()
 	}
@@ -248,6 +259,9 @@ func (c *conn) skip(f frame) {
 // reasonOf returns the word and the text for why a connection ended.
 func reasonOf(cause error) (reason, text string) {
 	var wrong *protocolError
+	if reason, text, ok := tlsFault(cause); ok {
+		return reason, text
+	}
 	switch {
 	case errors.Is(cause, io.EOF):
 		return spi.ReasonEOF, "the peer closed the connection"
@@ -266,6 +280,8 @@ func reasonOf(cause error) (reason, text string) {
 		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
 	case errors.Is(cause, errHandshake):
 		return spi.ReasonConnecting, cause.Error()
+	case errors.Is(cause, errCrowded):
+		return spi.ReasonOverloaded, cause.Error()
 	}
 	return spi.ReasonReset, strings.TrimPrefix(cause.Error(), "read ")
 }

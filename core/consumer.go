@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -37,6 +36,7 @@ type Consumer struct {
 	states   sync.Pool // of *callState
 	dials    chan struct{}
 	budget   budget
+	tls      *tlsFiles // nil: no TLS
 
 	ctx     context.Context // ends with Close, or at the end of Shutdown
 	cancel  context.CancelFunc
@@ -84,9 +84,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		cfg.Log = silent()
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", address)
-		}
+		cfg.Dial = dial
 	}
 	instance, err := uuid.NewV7()
 	if err != nil {
@@ -94,6 +92,11 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	c := &Consumer{cfg: cfg, instance: instance, start: time.Now(), dials: make(chan struct{}, dialLimit),
 		targets: make(map[[2]string]*spi.Method), endpoints: make(map[string]*endpoint), sets: make(map[string]*endpointSet)}
+	if files := cfg.TLS; files.Enabled {
+		if c.tls, err = newTLSFiles(files.load, cfg.Log, files.CA, files.Cert, files.Key); err != nil {
+			return nil, err
+		}
+	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
 	c.active, c.leave = context.WithCancel(c.ctx)

@@ -128,6 +128,9 @@ func (e *endpoint) connect() (*consumerConn, error) {
 		return nil, e.dialError(err)
 	}
 	tuneSocket(nc, userTimeout)
+	if nc, err = e.consumer.secure(e.ctx, nc, e.address); err != nil {
+		return nil, e.handshakeError(err)
+	}
 	c := newConsumerConn(e, nc)
 	e.consumer.open.add(c)
 	e.conns.Go(func() {
@@ -160,6 +163,9 @@ func (e *endpoint) failed(err error) time.Duration {
 		e.log.WithError(err).WithField("attempts", e.attempts).Warn("cannot connect")
 	}
 	e.become(backoff, nil, err)
+	if failure != nil && failure.Code == spi.Unauthenticated { // asking again soon changes nothing
+		return jittered(float64(e.consumer.cfg.Reconnect.Cap))
+	}
 	return e.delay()
 }
 
@@ -228,8 +234,10 @@ func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) 
 func (e *endpoint) delay() time.Duration {
 	r := e.consumer.cfg.Reconnect
 	d := min(float64(r.Cap), float64(r.Base)*math.Pow(r.Factor, float64(e.failures-1)))
-	return time.Duration(d * (0.2 + 0.8*rand.Float64()))
+	return jittered(d)
 }
+
+func jittered(d float64) time.Duration { return time.Duration(d * (0.2 + 0.8*rand.Float64())) }
 
 // become changes the state, and ends the attempt that callers wait for if the
 // change decides it: in up with c, in backoff and gone with err, unless that is
@@ -279,13 +287,17 @@ func (e *endpoint) forget(c *consumerConn) {
 }
 
 // connection returns the open connection, waiting for the current or next attempt
-// if there is none. Errors are *spi.Error.
+// if there is none, unless the last one failed for a certificate. Errors are
+// *spi.Error.
 func (e *endpoint) connection(ctx context.Context, deadline time.Time) (*consumerConn, error) {
 	e.mu.Lock()
-	c, try := e.conn, e.attempt
+	c, try, state, last := e.conn, e.attempt, e.state, e.last
 	e.mu.Unlock()
-	if c != nil {
+	switch {
+	case c != nil:
 		return c, nil
+	case state == backoff && spi.CodeOf(last) == spi.Unauthenticated: // the next attempt is far away, and will hardly go better
+		return nil, last
 	}
 	ctx, cancel := within(ctx, deadline)
 	defer cancel()
@@ -295,7 +307,7 @@ func (e *endpoint) connection(ctx context.Context, deadline time.Time) (*consume
 	case <-ctx.Done():
 	}
 	e.mu.Lock()
-	last := e.last
+	last = e.last
 	e.mu.Unlock()
 	failure := contextError(ctx.Err(), spi.PhaseDial, spi.SentNo)
 	failure.Endpoint = e.address
@@ -335,6 +347,14 @@ func (e *endpoint) handshakeError(cause error) error {
 	case errors.As(cause, &serializer):
 		failure.Code, failure.Reason, failure.Message = spi.Unimplemented, "", cause.Error()
 		failure.Hint = "choose one of them by the key consumer.serializer"
+	case failure.Reason == spi.ReasonCertificate:
+		failure.Code = spi.Unauthenticated
+		failure.Hint = "check consumer.tls.ca and server_name, and what the provider's certificate says"
+		if !errors.As(cause, new(*tlsError)) {
+			failure.Hint = "the provider accepts other certificates; check consumer.tls.cert"
+		}
+	case failure.Reason == spi.ReasonTLS:
+		failure.Hint = "does the provider have provider.tls? If not, turn consumer.tls off"
 	case failure.Reason != spi.ReasonClosed && failure.Reason != spi.ReasonGoAway:
 		failure.Hint = "is that a bhrpc provider?"
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // A provider that takes connections and gives them up at once is not asked again
@@ -138,6 +139,49 @@ func TestConsumerCloseWaitsForConnections(t *testing.T) {
 			if took := time.Since(start); took != time.Second {
 				t.Errorf("got closed after %v, want after the connection, 1s", took)
 			}
+		}
+	})
+}
+
+// alerted is a connection on which the peer said what it thinks of a certificate.
+type alerted struct{ net.Conn }
+
+// Read implements [net.Conn].
+func (alerted) Read([]byte) (int, error) {
+	return 0, &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}
+}
+
+// A certificate that is not accepted is shown again as seldom as possible, from the
+// first attempt on.
+func TestEndpointWithABadCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var dials []time.Time
+		c := newEchoConsumer(t, func(cfg *ConsumerConfig) {
+			cfg.Dial = func(context.Context, string) (net.Conn, error) {
+				dials = append(dials, time.Now())
+				near, _ := net.Pipe() // nobody takes this side's HELLO
+				return alerted{near}, nil
+			}
+		}, nil)
+		synctest.Wait()
+		begin := time.Now()
+		for range 3 {
+			err := c.Invoke(t.Context(), &spi.Call{Method: c.Method("Echo", "Say")})
+			if spi.CodeOf(err) != spi.Unauthenticated || !errors.Is(err, spi.ErrConnLost) || time.Since(begin) != 0 {
+				t.Errorf("got %v after %v, want UNAUTHENTICATED at once", err, time.Since(begin))
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		for i, at := range dials[1:] {
+			if got := at.Sub(dials[i]); got < 6*time.Second || got > 30*time.Second {
+				t.Errorf("got attempt %d after %v, want it between 6s and 30s", i+2, got)
+			}
+		}
+		if len(dials) < 20 {
+			t.Errorf("got %d attempts, want it to go on trying", len(dials))
 		}
 	})
 }

@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	httpRequest  = "GET /hello HTTP/1.1\r\nHost: localhost:7070\r\n\r\n"
 	httpResponse = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
 	tlsHello     = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and some random bytes"
 )
@@ -47,8 +46,10 @@ func TestProviderMeetsStrangers(t *testing.T) {
 			b := coretest.AppendFrame(nil, coretest.Frame{Type: coretest.TypeHello, Body: make([]byte, 100)})
 			return p.WriteRaw(b[:60])
 		}, 3 * time.Second, spi.ReasonConnecting, "no HELLO within the handshake timeout", coretest.Frame{}},
-		{"HTTP", func(p *coretest.Peer) error { return p.WriteRaw([]byte(httpRequest)) }, 0, spi.ReasonProtocolError, "not a bhrpc frame", coretest.Frame{}},
-		{"TLS", func(p *coretest.Peer) error { return p.WriteRaw([]byte(tlsHello)) }, 0, spi.ReasonProtocolError, "not a bhrpc frame", coretest.Frame{}},
+		{"another protocol", func(p *coretest.Peer) error { return p.WriteRaw([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }, 0, spi.ReasonProtocolError, "not a bhrpc frame", coretest.Frame{}},
+		{"half a method", func(p *coretest.Peer) error { return p.WriteRaw([]byte("GET")) }, 3 * time.Second, spi.ReasonConnecting, "no HELLO within the handshake timeout", coretest.Frame{}},
+		{"TLS", func(p *coretest.Peer) error { return p.WriteRaw([]byte(tlsHello)[:20]) }, 0, spi.ReasonProtocolError, "TLS is not configured here",
+			coretest.GoAway(coretest.GoAwayProtocol, "TLS is not configured here")},
 		{"damaged header", func(p *coretest.Peer) error { return p.WriteRaw(damaged()) }, 0, spi.ReasonProtocolError, "damaged frame header", coretest.Frame{}},
 		{"request first", func(p *coretest.Peer) error { return p.Write(coretest.Request(1<<20, "echo", "Say", nil)) }, 0, spi.ReasonProtocolError, "REQUEST before HELLO", coretest.Frame{}},
 		{"malformed HELLO", func(p *coretest.Peer) error {

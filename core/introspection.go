@@ -64,6 +64,17 @@ func (p *Provider) Services() Introspection {
 	return list
 }
 
+// registered lists what is served, the built-in service included, sorted by key.
+func (p *Provider) registered() []*Service {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []*Service
+	for _, key := range slices.Sorted(maps.Keys(p.services)) {
+		all = append(all, p.services[key])
+	}
+	return all
+}
+
 // signatures returns those of the methods, sorted.
 func (s *Service) signatures() []string {
 	all := make([]string, len(s.Methods))

@@ -125,7 +125,7 @@ func TestStrangersAreLogged(t *testing.T) {
 				nc, err := w.network.Dial(t.Context(), "p:1")
 				w.must(err)
 				peer := coretest.NewPeer(nc)
-				_ = peer.WriteRaw([]byte(httpRequest)) // it need not be read to its end
+				_ = peer.WriteRaw([]byte("hello there")) // it need not be read to its end
 				w.must(peer.AwaitEnd())
 				w.must(peer.Close())
 			}

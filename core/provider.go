@@ -31,6 +31,9 @@ type Provider struct {
 	requests    sync.Pool // of *request
 
 	complaints rateLimit // of log lines about consumers that misbehave
+	web        webServer
+	tls        *tlsFiles // nil: no TLS
+	lobby      lobby     // its lock may be taken with mu held
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -80,6 +83,12 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.queue.run = (*request).run
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
+	p.web.init(p)
+	if files := cfg.TLS; files.Cert != "" {
+		if p.tls, err = newTLSFiles(files.load, cfg.Log, files.Cert, files.Key, files.ClientCA); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Introspection {
 		p.add(p.introspection())
 	}
@@ -217,8 +226,41 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
+// makeRoom reports whether one more connection may be accepted. If there are too
+// many, the one that has been silent longest gives way; if all have spoken, the new
+// one must.
+func (p *Provider) makeRoom() bool {
+	for {
+		p.mu.Lock()
+		full := len(p.conns) >= p.cfg.MaxConns
+		p.mu.Unlock()
+		if !full && p.lobby.len() < p.cfg.MaxHandshakes {
+			return true
+		}
+		oldest, wait := p.lobby.giveWay(p.cfg.HandshakeTimeout.D())
+		switch {
+		case wait > 0:
+			if !sleep(p.announceCtx, wait) {
+				return true // and adopt closes it
+			}
+		case oldest == nil:
+			return false
+		default:
+			oldest.close(errCrowded)
+			return true
+		}
+	}
+}
+
 // adopt runs a connection.
 func (p *Provider) adopt(nc net.Conn) {
+	if !p.makeRoom() {
+		_ = nc.Close()
+		if p.complaints.allow() {
+			p.cfg.Log.WithFields(logrus.Fields{"consumer": nameOf(nc.RemoteAddr()), "limit": p.cfg.MaxConns}).Warn("refused a connection; the key provider.max_conns bounds them")
+		}
+		return
+	}
 	tuneSocket(nc, userTimeout)
 	c := newProviderConn(p, nc)
 	p.mu.Lock()
@@ -228,7 +270,8 @@ func (p *Provider) adopt(nc net.Conn) {
 		return
 	}
 	p.conns[c] = true
-	p.running.Go(c.run)
+	p.lobby.enter(c)
+	p.running.Go(c.meet)
 }
 
 // gone forgets a connection that was cleaned up.
@@ -236,7 +279,7 @@ func (p *Provider) gone(c *providerConn, cause error) {
 	reason, text := reasonOf(cause)
 	log := p.cfg.Log.WithFields(logrus.Fields{"consumer": c.remote, "reason": reason, "cause": text})
 	switch reason {
-	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting:
+	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting, spi.ReasonOverloaded, spi.ReasonCertificate, spi.ReasonTLS:
 		if p.complaints.allow() {
 			log.Warn("disconnected a consumer")
 		}
@@ -298,6 +341,7 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	for _, c := range conns {
 		c.leave()
 	}
+	p.web.leave()
 	cut := 0
 	select {
 	case <-p.empty:

@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ import (
 type providerConn struct {
 	conn
 	provider *Provider
+	place    *list.Element // in the lobby, whose lock guards it; nil: not there
+	secured  bool          // nc is a TLS connection
 
 	// Of the reader alone.
 	serializers []offer    // by the consumer's number
@@ -33,6 +36,8 @@ type providerConn struct {
 	requests map[uint64]*handlerContext // accepted and not answered, by id
 	stopped  bool                       // the consumer sends no more requests
 	offered  string                     // names of the serializers that both sides have; "" before HELLO
+	speaks   protocol                   // undecided until the first bytes tell
+	leaving  bool                       // the provider is shutting down
 }
 
 // offer is a serializer that both sides have. The zero offer is none.
@@ -56,6 +61,7 @@ func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 }
 
 func (c *providerConn) opened(peer wire.HelloBody) error {
+	c.provider.lobby.leave(c)
 	c.maxMessage, c.maxMetadata = peer.MaxMessage, peer.MaxMetadata
 	var both []string
 	for _, s := range peer.Serializers {
@@ -220,8 +226,8 @@ func (c *providerConn) answered(r *request) {
 	}
 }
 
-// leave asks the consumer for no more requests.
-func (c *providerConn) leave() {
+// sendGoAway asks the consumer for no more requests.
+func (c *providerConn) sendGoAway() {
 	c.out.sendControl(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, wire.AppendGoAway(nil, wire.GoAwayBody{Message: "the provider is shutting down"}))
 	c.out.kick()
 }
@@ -238,6 +244,7 @@ func (c *providerConn) closed(cause error) {
 		ctx.abandon(ErrPeerGone)
 	}
 	c.idle()
+	c.provider.lobby.leave(c)
 	c.provider.gone(c, cause)
 }
 

@@ -109,6 +109,15 @@ func (r *frameReader) more() bool {
 	return unread >= wire.HeaderSize && int64(unread) >= wire.FrameSize(r.buf.b[r.r:r.w])
 }
 
+// unread returns the bytes that were read and not used: a view, valid until more is
+// read.
+func (r *frameReader) unread() []byte {
+	if r.buf == nil {
+		return nil
+	}
+	return r.buf.b[r.r:r.w]
+}
+
 // fill reads until at least n bytes, at most readBuffer, are unread.
 func (r *frameReader) fill(n int) error {
 	for r.w-r.r < n {

@@ -77,15 +77,15 @@ func (r *request) decode(args spi.Args) error {
 	if r.list {
 		var err error
 		if list, got, err = wire.ReadList(body); err != nil {
-			return r.invalid("arguments: %v", err)
+			return r.target.invalid("arguments: %v", err)
 		}
 	}
 	if got != want {
-		return r.invalid("want %s, got %d", count(want, "argument"), got)
+		return r.target.invalid("want %s, got %d", count(want, "argument"), got)
 	}
 	if !r.list {
 		if err := r.offer.Decode(body, args.At(0)); err != nil {
-			return r.invalid("argument 1: %v", err)
+			return r.target.invalid("argument 1: %v", err)
 		}
 		return nil
 	}
@@ -95,11 +95,11 @@ func (r *request) decode(args spi.Args) error {
 			err = r.offer.Decode(arg, args.At(i))
 		}
 		if err != nil {
-			return r.invalid("argument %d: %v", i+1, err)
+			return r.target.invalid("argument %d: %v", i+1, err)
 		}
 	}
 	if err := list.End(); err != nil {
-		return r.invalid("arguments: %v", err)
+		return r.target.invalid("arguments: %v", err)
 	}
 	return nil
 }
@@ -112,9 +112,9 @@ func count(n int, what string) string {
 }
 
 // invalid is a request whose arguments do not fit the method.
-func (r *request) invalid(format string, args ...any) *spi.Error {
+func (s served) invalid(format string, args ...any) *spi.Error {
 	return &spi.Error{Code: spi.InvalidArgument, Phase: spi.PhaseDecode, Message: fmt.Sprintf(format, args...),
-		Hint: "it is " + r.target.id.Service + "." + r.target.method.Signature}
+		Hint: "it is " + s.id.Service + "." + s.method.Signature}
 }
 
 // callMethod is the innermost InvokeFunc of a Provider.
@@ -247,7 +247,15 @@ func errorReply(id uint64, e *spi.Error, pairs spi.Metadata) outgoing {
 // ended its goroutine (value is nil).
 func (r *request) crashed(value any) {
 	r.args = nil // the handler may have left them anywhere
-	log := r.conn.provider.cfg.Log.WithFields(logrus.Fields{"method": r.target.id.String(), "consumer": r.conn.remote})
+	r.fail(r.conn.provider.crashed(value, r.target.id, r.conn.remote))
+	if value == nil && r.target.method.Inline { // the reader ends with its goroutine: nobody else will flush
+		r.conn.out.farewell()
+	}
+}
+
+// crashed logs what became of a handler and returns what its caller is told.
+func (p *Provider) crashed(value any, method *spi.Method, consumer string) *spi.Error {
+	log := p.cfg.Log.WithFields(logrus.Fields{"method": method.String(), "consumer": consumer})
 	failure := &spi.Error{Code: spi.Internal, Reason: spi.ReasonHandlerExit, Phase: spi.PhaseHandler, Message: "the handler ended its goroutine"}
 	if value != nil {
 		failure.Reason, failure.Message = spi.ReasonHandlerPanic, "the handler panicked"
@@ -255,10 +263,7 @@ func (r *request) crashed(value any) {
 	}
 	failure.Hint = "the provider's log has the stack"
 	log.Errorf("%s\n%s", failure.Message, debug.Stack())
-	r.fail(failure)
-	if value == nil && r.target.method.Inline { // the reader ends with its goroutine: nobody else will flush
-		r.conn.out.farewell()
-	}
+	return failure
 }
 
 // newRequest accepts a request, or says why not.
@@ -274,8 +279,7 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	case o.Serializer == nil:
 		return nil, c.notOffered(o)
 	case !p.admit():
-		return nil, &spi.Error{Code: spi.ResourceExhausted, Reason: spi.ReasonOverloaded, Phase: spi.PhaseDispatch,
-			Message: fmt.Sprintf("%d requests are queued or running", p.cfg.MaxRequests), Hint: "the key provider.max_requests bounds them"}
+		return nil, p.overloaded()
 	}
 	r := p.requests.Get().(*request)
 	r.conn, r.id, r.target, r.offer = c, f.ID, target, o
@@ -289,6 +293,12 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 		r.ctx.deadline = c.now.Add(time.Duration(min(meta.Timeout, uint64(maxTimeout/time.Microsecond))) * time.Microsecond)
 	}
 	return r, nil
+}
+
+// overloaded refuses a request beyond the bound.
+func (p *Provider) overloaded() *spi.Error {
+	return &spi.Error{Code: spi.ResourceExhausted, Reason: spi.ReasonOverloaded, Phase: spi.PhaseDispatch,
+		Message: fmt.Sprintf("%d requests are queued or running", p.cfg.MaxRequests), Hint: "the key provider.max_requests bounds them"}
 }
 
 // free gives the request back to its pool.

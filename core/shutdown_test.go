@@ -293,6 +293,31 @@ func TestShutdownOfWhatNeverServed(t *testing.T) {
 	}
 }
 
+// TestShutdownDuringSilence: a connection on which nothing was said is closed.
+func TestShutdownDuringSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.provider("p:1", nil, echo{})
+		nc, err := w.network.Dial(t.Context(), "p:1")
+		w.must(err)
+		peer := coretest.NewPeer(nc)
+		defer peer.Close()
+		synctest.Wait()
+		begin := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- p.Shutdown(t.Context()) }()
+		if f, err := peer.Read(); err == nil {
+			t.Errorf("got %s, want the end", f)
+		}
+		if err := <-down; err != nil || time.Since(begin) != 100*time.Millisecond {
+			t.Errorf("got %v after %v, want nil after 100ms", err, time.Since(begin))
+		}
+		if got := w.logged(logrus.WarnLevel); got != nil {
+			t.Errorf("got %q, want nothing to complain about", got)
+		}
+	})
+}
+
 // TestShutdownDuringHandshake: a connection that was never opened holds nobody up
 // beyond its own timeout.
 func TestShutdownDuringHandshake(t *testing.T) {
@@ -303,6 +328,7 @@ func TestShutdownDuringHandshake(t *testing.T) {
 		w.must(err)
 		peer := coretest.NewPeer(nc)
 		defer peer.Close()
+		w.must(peer.WriteRaw(damaged()[:1]))
 		synctest.Wait()
 		begin := time.Now()
 		down := make(chan error, 1)

@@ -211,3 +211,60 @@ func TestNewProviderRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestHTTPValidate(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		http HTTP
+		want string // "": valid
+	}{
+		{"defaults", DefaultProviderConfig().HTTP, ""},
+		{"an origin", HTTP{Origins: []string{"https://shop.example", "http://localhost:3000"}}, ""},
+		{"a name for an origin", HTTP{Origins: []string{"shop.example"}}, `http.origins.0: "shop.example" is no origin; write scheme and host, as https://shop.example`},
+		{"a page for an origin", HTTP{Origins: []string{"https://a", "https://b/"}}, `http.origins.1: "https://b/" is no origin; write scheme and host, as https://shop.example`},
+		{"a host", HTTP{Hosts: []string{"orders.internal"}}, ""},
+		{"a host with a port", HTTP{Hosts: []string{"orders:80"}}, `http.hosts.0: "orders:80" is no name of a host; write it without port, as orders.internal`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := DefaultProviderConfig()
+			cfg.HTTP = tt.http
+			got := ""
+			if err := cfg.Validate(); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTLSValidate(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		provider ProviderTLS
+		consumer ConsumerTLS
+		want     string // "": valid
+	}{
+		{name: "none"},
+		{name: "all", provider: ProviderTLS{Cert: "c", Key: "k", ClientCA: "a", MinVersion: "1.3"}, consumer: ConsumerTLS{Enabled: true, CA: "a", Cert: "c", Key: "k", ServerName: "s", MinVersion: "1.2"}},
+		{name: "a certificate alone", provider: ProviderTLS{Cert: "c"}, want: "tls.key: tls.cert needs it; name the file with its private key"},
+		{name: "a key alone", provider: ProviderTLS{Key: "k"}, want: "tls.cert: tls.key needs it; name the file with its certificate"},
+		{name: "authorities alone", provider: ProviderTLS{ClientCA: "a"}, want: "tls.client_ca: it has no effect without tls.cert; set that too"},
+		{name: "an old version", provider: ProviderTLS{MinVersion: "1.1"}, want: `tls.min_version: "1.1" is not 1.2 or 1.3`},
+		{name: "not enabled", consumer: ConsumerTLS{CA: "a"}, want: "tls.enabled: it is false, and other keys of tls are set; say enabled: true, or remove them"},
+		{name: "a key alone at a consumer", consumer: ConsumerTLS{Enabled: true, Key: "k"}, want: "tls.cert: tls.key needs it; name the file with its certificate"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			provider, consumer := DefaultProviderConfig(), DefaultConsumerConfig()
+			provider.TLS, consumer.TLS = tt.provider, tt.consumer
+			got := ""
+			if err := errors.Join(provider.Validate(), consumer.Validate()); err != nil {
+				got = err.Error()
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}

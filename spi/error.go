@@ -114,6 +114,8 @@ const (
 	ReasonRefused       = "refused"        // a hook of the proxy said no
 	ReasonNoResult      = "no_result"      // a result was wanted of a method that has none
 	ReasonOverloaded    = "overloaded"     // the provider's bound on requests was reached
+	ReasonCertificate   = "certificate"    // a certificate was not accepted, by this side or the other
+	ReasonTLS           = "tls"            // no TLS connection could be made for another reason
 )
 
 // ErrConnLost matches, by [errors.Is], every error of a call whose connection

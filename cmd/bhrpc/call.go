@@ -19,6 +19,7 @@ import (
 func callCommand() *cobra.Command {
 	var timeout time.Duration
 	var metadata []string
+	var secured tlsFlags
 	cmd := &cobra.Command{
 		Use:   "call ADDRESS SERVICE.METHOD [JSON]...",
 		Short: "Call a method; every argument is one JSON value",
@@ -39,7 +40,7 @@ func callCommand() *cobra.Command {
 				ctx = bhrpc.WithMetadata(ctx, key, value)
 			}
 			var result json.RawMessage
-			took, err := callOne(ctx, args[0], args[1], timeout, &result, values)
+			took, err := callOne(ctx, args[0], &secured, args[1], timeout, &result, values)
 			if err != nil {
 				return err
 			}
@@ -48,6 +49,7 @@ func callCommand() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "time allowed for the call, connecting included")
 	cmd.Flags().StringArrayVar(&metadata, "metadata", nil, "key=value to send with the call; may be repeated")
+	secured.add(cmd)
 	return cmd
 }
 
@@ -65,14 +67,14 @@ func jsonArguments(args []string) ([]any, error) {
 }
 
 // callOne connects to address, makes one call, and says how long the call took.
-func callOne(ctx context.Context, address, method string, timeout time.Duration, result any, args []any) (time.Duration, error) {
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return 0, fmt.Errorf("%q is not an address of the form host:port, such as 127.0.0.1:7070", address)
+func callOne(ctx context.Context, address string, secured *tlsFlags, method string, timeout time.Duration, result any, args []any) (time.Duration, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil && !strings.HasPrefix(address, "unix://") {
+		return 0, fmt.Errorf("%q is not an address of the form host:port, such as 127.0.0.1:7070, or unix:///path", address)
 	}
 	if timeout <= 0 {
 		return 0, fmt.Errorf("--timeout %v is not positive", timeout)
 	}
-	app, err := dial(ctx, address)
+	app, err := dial(ctx, address, secured)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +97,7 @@ func callOne(ctx context.Context, address, method string, timeout time.Duration,
 
 // dial returns an App for one address that speaks JSON and logs nothing: what goes
 // wrong is in the error.
-func dial(ctx context.Context, address string) (*bhrpc.App, error) {
+func dial(ctx context.Context, address string, secured *tlsFlags) (*bhrpc.App, error) {
 	cfg, err := bhrpc.Load("")
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func dial(ctx context.Context, address string) (*bhrpc.App, error) {
 	silent := logrus.New()
 	silent.Out = io.Discard
 	cfg.Log = silent
-	err = errors.Join(cfg.Set("consumer.addresses", []string{address}), cfg.Set("consumer.serializer", "json"), cfg.Set("control", "off"))
+	err = errors.Join(cfg.Set("consumer.addresses", []string{address}), cfg.Set("consumer.serializer", "json"), cfg.Set("control", "off"), secured.set(cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -15,13 +15,14 @@ import (
 func lsCommand() *cobra.Command {
 	var timeout time.Duration
 	var asJSON bool
+	var secured tlsFlags
 	cmd := &cobra.Command{
 		Use:   "ls ADDRESS",
 		Short: "List the services and methods of a running provider",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var list core.Introspection
-			_, err := callOne(cmd.Context(), args[0], core.IntrospectionService+"."+core.IntrospectionMethod, timeout, &list, nil)
+			_, err := callOne(cmd.Context(), args[0], &secured, core.IntrospectionService+"."+core.IntrospectionMethod, timeout, &list, nil)
 			var failed *callError
 			if errors.As(err, &failed) && failed.cause.Remote && failed.cause.Phase == spi.PhaseDispatch {
 				return &callError{&bhrpc.Error{Code: failed.cause.Code, Phase: spi.PhaseHandler, Message: "the provider does not list its services", Hint: "its key provider.introspection is off"}, args[0]}
@@ -51,5 +52,6 @@ func lsCommand() *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "time allowed, connecting included")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	secured.add(cmd)
 	return cmd
 }

@@ -111,7 +111,7 @@ func TestCommands(t *testing.T) {
 		{"argument that is not JSON", []string{"call", "ADDR", "Shop.Buy", "tea"}, 2, "",
 			"bhrpc: argument 1, tea, is not JSON; text needs quotes of its own: '\"tea\"'\n"},
 		{"method without a dot", []string{"call", "ADDR", "Buy"}, 2, "", "bhrpc: method \"Buy\" is not of the form Service.Method\n"},
-		{"no address", []string{"call", "7070", "Shop.Buy"}, 2, "", "bhrpc: \"7070\" is not an address of the form host:port, such as 127.0.0.1:7070\n"},
+		{"no address", []string{"call", "7070", "Shop.Buy"}, 2, "", "bhrpc: \"7070\" is not an address of the form host:port, such as 127.0.0.1:7070, or unix:///path\n"},
 		{"bad metadata", []string{"call", "ADDR", "Shop.Tenant", "--metadata", "blue"}, 2, "", "bhrpc: --metadata \"blue\" is not of the form key=value\n"},
 		{"bad timeout", []string{"call", "ADDR", "Shop.Tenant", "--timeout", "0s"}, 2, "", "bhrpc: --timeout 0s is not positive\n"},
 		{"timeout without a unit", []string{"call", "ADDR", "Shop.Tenant", "--timeout", "5"}, 2, "", "bhrpc: invalid argument \"5\" for \"--timeout\" flag: time: missing unit in duration \"5\"\n"},

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"reflect"
 	"time"
 
@@ -23,8 +24,8 @@ type Config struct {
 }
 
 // Load reads the file at path, then the environment, which has the form of
-// os.Environ, and validates the result. An empty path means no file. Relative
-// paths are relative to the working directory.
+// os.Environ, and validates the result. An empty path means no file. Paths in the
+// file are relative to the file, others to the working directory.
 //
 // The error joins one *[spi.ConfigError] for every fault, those of the file by
 // position; [errors.Is] finds [io/fs.ErrNotExist] in it if there is no such file.
@@ -92,5 +93,16 @@ func (c *Config) readFile(path string, f *faults) {
 	src := source{name: path, lined: true}
 	if tree := parse(src, data, f); tree != nil {
 		c.lay(src, tree, f)
+		c.locate(filepath.Dir(path))
+	}
+}
+
+// locate makes the paths that a file in dir has set lead from there.
+func (c *Config) locate(dir string) {
+	provider, consumer := &c.Provider.TLS, &c.Consumer.TLS
+	for _, path := range []*string{&provider.Cert, &provider.Key, &provider.ClientCA, &consumer.CA, &consumer.Cert, &consumer.Key} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
 	}
 }

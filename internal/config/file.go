@@ -23,7 +23,7 @@ type File struct {
 // Provider is the section provider. The fields of core.ProviderConfig that have
 // json tags are its keys too; the others are for the program to fill in.
 type Provider struct {
-	Listen      string   `json:"listen" doc:"host:port to accept connections on; no host: every interface; port 0: any free one"`
+	Listen      string   `json:"listen" doc:"host:port to accept connections on, or unix:///path; no host: every interface; port 0: any free one"`
 	Advertise   string   `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
 	Serializers []string `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
 	Registry    spi.Ref  `json:"registry" doc:"where the services are announced; none: nowhere"`
@@ -35,7 +35,7 @@ type Provider struct {
 // Consumer is the section consumer. The fields of core.ConsumerConfig that have
 // json tags are its keys too; the others are for the program to fill in.
 type Consumer struct {
-	Addresses    []string `json:"addresses" doc:"host:port of each provider; excludes registry"`
+	Addresses    []string `json:"addresses" doc:"host:port or unix:///path of each provider; excludes registry"`
 	Serializer   spi.Ref  `json:"serializer" doc:"writes arguments and reads results"`
 	LoadBalancer spi.Ref  `json:"loadbalancer" doc:"chooses the provider of each call"`
 	Proxy        spi.Ref  `json:"proxy" doc:"makes a value of the program callable"`

@@ -25,6 +25,15 @@ provider.limits.message: 16MiB
 provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
+provider.http.enabled: true
+provider.http.origins: []
+provider.http.hosts: []
+provider.max_conns: 20000
+provider.max_handshakes: 1024
+provider.tls.cert: ""
+provider.tls.key: ""
+provider.tls.client_ca: ""
+provider.tls.min_version: "1.2"
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -50,6 +59,12 @@ consumer.retry.backoff.cap: 200ms
 consumer.retry.budget.ratio: 0.1
 consumer.retry.budget.burst: 100
 consumer.drain_timeout: 5s
+consumer.tls.enabled: false
+consumer.tls.ca: ""
+consumer.tls.cert: ""
+consumer.tls.key: ""
+consumer.tls.server_name: ""
+consumer.tls.min_version: "1.2"
 references: {}
 log.level: info
 log.format: text
@@ -134,6 +149,23 @@ var samples = map[string]struct {
 	"log.level":                   {"debug", "debug", "debug"},
 	"log.format":                  {"json", "json", "json"},
 	"control":                     {"off", "off", "off"},
+	"string":                      {"x.pem", "x.pem", "x.pem"},
+	"provider.tls.min_version":    {"1.3", "1.3", "'1.3'"},
+	"consumer.tls.min_version":    {"1.3", "1.3", "'1.3'"},
+	"consumer.tls.enabled":        {"true", true, "true"},
+	"provider.http.origins":       {"https://a, http://b:1", []string{"https://a", "http://b:1"}, `['https://a', 'http://b:1']`},
+	"provider.http.hosts":         {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
+}
+
+// beside is what must be in the environment too for a key to be valid.
+var beside = map[string][]string{
+	"provider.tls.cert":        {"BHRPC_PROVIDER_TLS_KEY=k"},
+	"provider.tls.key":         {"BHRPC_PROVIDER_TLS_CERT=c"},
+	"provider.tls.client_ca":   {"BHRPC_PROVIDER_TLS_CERT=c", "BHRPC_PROVIDER_TLS_KEY=k"},
+	"consumer.tls.ca":          {"BHRPC_CONSUMER_TLS_ENABLED=true"},
+	"consumer.tls.server_name": {"BHRPC_CONSUMER_TLS_ENABLED=true"},
+	"consumer.tls.cert":        {"BHRPC_CONSUMER_TLS_ENABLED=true", "BHRPC_CONSUMER_TLS_KEY=k"},
+	"consumer.tls.key":         {"BHRPC_CONSUMER_TLS_ENABLED=true", "BHRPC_CONSUMER_TLS_CERT=c"},
 }
 
 // TestEveryKeyFromEverySource sets every key that there is, by the schema, in each
@@ -159,8 +191,8 @@ func TestEveryKeyFromEverySource(t *testing.T) {
 			t.Errorf("set %s to %v: got %v, want no error", key, sample.code, err)
 			continue
 		}
-		inFile := load(t, file)
-		inEnv, err := config.Load("", []string{env + "=" + sample.env})
+		inFile := load(t, file, beside[key]...)
+		inEnv, err := config.Load("", append([]string{env + "=" + sample.env}, beside[key]...))
 		if err != nil {
 			t.Errorf("%s=%s: got %v, want no error", env, sample.env, err)
 			continue

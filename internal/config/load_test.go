@@ -49,6 +49,7 @@ func TestLoadAccepts(t *testing.T) {
 		want string
 	}{
 		{name: "empty file", file: "", key: "log.level", want: "info"},
+		{name: "a unix socket", file: "provider: {listen: 'unix:///run/orders.sock'}\nconsumer: {addresses: ['unix:///run/orders.sock', 'unix:7070']}", key: "provider.listen", want: "unix:///run/orders.sock"},
 		{name: "comments only", file: "# log:\n#   level: debug\n", key: "log.level", want: "info"},
 		{name: "empty document", file: "---\n...\n", key: "log.level", want: "info"},
 		{name: "empty mapping", file: "{}", key: "log.level", want: "info"},

@@ -123,8 +123,12 @@ const (
 	listening             // any host, any port
 )
 
-// address reports a text that is no host:port.
+// address reports a text that is neither host:port nor unix:///path.
 func (v validator) address(key, address string, u use) {
+	if strings.HasPrefix(address, "unix:/") {
+		v.socket(key, address)
+		return
+	}
 	host, port, err := net.SplitHostPort(address)
 	number, notNumber := strconv.ParseUint(port, 10, 16)
 	said := strconv.Quote(clip(address))
@@ -137,6 +141,22 @@ func (v validator) address(key, address string, u use) {
 		v.fault(key, "%s has port 0, which nobody can connect to; give the port that the provider listens on", said)
 	case u == connecting && host == "":
 		v.fault(key, "%s has no host; add one, as 127.0.0.1%s", said, clip(address))
+	}
+}
+
+// maxSocket is the longest path of a unix socket that every system takes: macOS has
+// 104 bytes for it, one of them a zero.
+const maxSocket = 103
+
+// socket reports a text that is no unix:///path.
+func (v validator) socket(key, address string) {
+	path, ok := strings.CutPrefix(address, "unix://")
+	said := strconv.Quote(clip(address))
+	switch {
+	case !ok || !strings.HasPrefix(path, "/") || path == "/":
+		v.fault(key, "%s has no absolute path; write it as unix:///run/orders.sock", said)
+	case len(path) > maxSocket:
+		v.fault(key, "%s has a path of %d bytes, and a socket's can have %d; choose a shorter one", said, len(path), maxSocket)
 	}
 }
 

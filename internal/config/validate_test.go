@@ -101,6 +101,18 @@ func TestValidate(t *testing.T) {
 			file: "provider: {listen: ''}\n",
 			want: "bhrpc.yaml:1:20: provider.listen: \"\" is not host:port; write one, as 127.0.0.1:7070",
 		},
+		{
+			name: "unix sockets that have no path",
+			file: "consumer: {addresses: ['unix:/run/a.sock', 'unix://run/a.sock', 'unix:///']}\n",
+			want: `bhrpc.yaml:1:24: consumer.addresses.0: "unix:/run/a.sock" has no absolute path; write it as unix:///run/orders.sock` + "\n" +
+				`bhrpc.yaml:1:44: consumer.addresses.1: "unix://run/a.sock" has no absolute path; write it as unix:///run/orders.sock` + "\n" +
+				`bhrpc.yaml:1:65: consumer.addresses.2: "unix:///" has no absolute path; write it as unix:///run/orders.sock`,
+		},
+		{
+			name: "a unix socket with a long path",
+			file: "provider: {listen: 'unix:///" + strings.Repeat("d", 103) + "'}\n",
+			want: `bhrpc.yaml:1:20: provider.listen: "unix:///` + strings.Repeat("d", 52) + `…" has a path of 104 bytes, and a socket's can have 103; choose a shorter one`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,0 +1,135 @@
+package core_test
+
+import (
+	"fmt"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/core/coretest"
+	"github.com/sirupsen/logrus"
+)
+
+// silent opens a connection on which nothing is said.
+func (w *world) silent(address string) net.Conn {
+	w.Helper()
+	nc, err := w.network.Dial(w.Context(), address)
+	w.must(err)
+	w.Cleanup(func() { nc.Close() })
+	synctest.Wait() // until it is accepted
+	return nc
+}
+
+// isOpen reports whether the other end of an idle connection is open.
+func isOpen(nc net.Conn) bool {
+	ended := make(chan bool, 1)
+	go func() {
+		_, err := nc.Read(make([]byte, 1))
+		ended <- err != nil
+	}()
+	synctest.Wait()
+	return len(ended) == 0
+}
+
+// TestSilentCrowd: connections that say nothing give way to new ones, the oldest first;
+// those that have spoken stay, whatever they speak.
+func TestSilentCrowd(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		conns, handshakes int
+		want              []bool // of five silent connections, which are open at the end
+	}{
+		{name: "too many handshakes", conns: 100, handshakes: 3, want: []bool{false, false, false, true, true}},
+		{name: "too many connections", conns: 5, handshakes: 100, want: []bool{false, false, false, true, true}},
+		{name: "enough of both", conns: 8, handshakes: 6, want: []bool{true, true, true, true, true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns, cfg.MaxHandshakes = tt.conns, tt.handshakes }, echo{})
+				early, browser := w.dial("p:1"), w.browser("p:1")
+				browser.ask(t.Context(), "POST", "/echo/Say", `["x"]`) // and its connection waits for more
+				var crowd []net.Conn
+				for range 5 {
+					crowd = append(crowd, w.silent("p:1"))
+				}
+				late := w.dial("p:1")
+				var open []bool
+				for _, nc := range crowd {
+					open = append(open, isOpen(nc))
+				}
+				if !reflect.DeepEqual(open, tt.want) {
+					t.Errorf("got open %v, want %v", open, tt.want)
+				}
+				for i, peer := range []*coretest.Peer{early, late} {
+					w.must(peer.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
+					if f := w.readAs(peer, coretest.TypeResponse); string(f.Body) != `"x"` {
+						t.Errorf("conn %d: got %s, want it served", i, f)
+					}
+				}
+				if answer, text := browser.ask(t.Context(), "POST", "/echo/Say", `["x"]`); answer.StatusCode != 200 {
+					t.Errorf("got %d %s, want HTTP served", answer.StatusCode, text)
+				}
+				if got := w.network.Link("p:1").Dials(); got != 8 {
+					t.Errorf("got %d dials, want the old connections used again", got)
+				}
+				for _, e := range w.logs.AllEntries() {
+					if e.Level <= logrus.WarnLevel && (e.Data["reason"] != "overloaded" || !strings.Contains(fmt.Sprint(e.Data["cause"]), "provider.max_handshakes")) {
+						t.Errorf("got %s %v, want the keys named", e.Message, e.Data)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestFull: when all connections have spoken, a new one is closed at once, the
+// others go on, and there is room again when one ends.
+func TestFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns = 2 }, echo{})
+		one, two := w.dial("p:1"), w.dial("p:1")
+		for range 3 {
+			if nc := w.silent("p:1"); isOpen(nc) {
+				t.Error("got a third connection open, want it closed")
+			}
+		}
+		if got := p.ConnCount(); got != 2 {
+			t.Errorf("got %d conns, want 2", got)
+		}
+		if got, want := w.logged(logrus.WarnLevel), "warning refused a connection; the key provider.max_conns bounds them"; len(got) != 3 || got[0] != want {
+			t.Errorf("got %q, want three times %q", got, want)
+		}
+		w.must(one.Close())
+		synctest.Wait()
+		three := w.dial("p:1")
+		for _, peer := range []*coretest.Peer{two, three} {
+			w.must(peer.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
+			w.readAs(peer, coretest.TypeResponse)
+		}
+	})
+}
+
+// TestPatience: nobody has to give way before its time.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxHandshakes = 1 }, echo{})
+		first := w.silent("p:1")
+		<-time.After(40 * time.Millisecond)
+		w.silent("p:1")
+		<-time.After(59 * time.Millisecond)
+		if !isOpen(first) {
+			t.Error("got the first connection closed after 99ms, want it open")
+		}
+		<-time.After(time.Millisecond)
+		if isOpen(first) {
+			t.Error("got the first connection open after 100ms, want it closed")
+		}
+	})
+}
