@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,10 @@ type side interface {
 	// idle is called when all that one read brought was handled.
 	idle()
 
+	// collected takes a part whose last chunk has come. An error ends the connection.
+	// It must not block.
+	collected(p *part) error
+
 	// closing is called once, by whoever ends the connection, before anybody learns
 	// of the end and before the socket is closed: the connection must not be chosen
 	// any more. It must not block.
@@ -78,6 +83,7 @@ type conn struct {
 	remote string
 	out    outbox
 	in     *frameReader
+	parts  reassembly     // bodies that come in chunks
 	hello  wire.HelloBody // what this side says
 	begin  bool           // this side says it first
 
@@ -106,13 +112,20 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.begin, c.handshakeTimeout = cfg.begin, cfg.handshakeTimeout
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
+	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
 	c.ended = make(chan struct{})
 	c.hello = wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
-		Serializers: cfg.serializers, Agent: agent,
+		Serializers: cfg.serializers, Agent: agent, Features: features,
 		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
 	}
 }
+
+// What a side may do only if the other one knows it, by the names of HELLO.
+const featureChunks = "chunks"
+
+// features are those that this version knows.
+var features = []string{featureChunks}
 
 // run is the whole life of the connection.
 func (c *conn) run() {
@@ -177,6 +190,7 @@ func (c *conn) handshake() error {
 		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
 	}
 	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
+	c.agree(peer.Features)
 	if err := c.opened(peer); err != nil {
 		return err
 	}
@@ -184,6 +198,13 @@ func (c *conn) handshake() error {
 		c.sayHello()
 	}
 	return c.nc.SetReadDeadline(time.Time{})
+}
+
+// agree uses the features that both sides know.
+func (c *conn) agree(theirs []string) {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.chunked = slices.Contains(theirs, featureChunks)
 }
 
 func (c *conn) sayHello() {
@@ -227,6 +248,10 @@ func (c *conn) readFrame() error {
 	case wire.Hello:
 		f.owned.release()
 		return protocolErrorf("a second HELLO")
+	case wire.Chunk:
+		if err := c.chunk(f); err != nil {
+			return err
+		}
 	default:
 		if err := c.handle(f); err != nil {
 			return err
@@ -237,6 +262,35 @@ func (c *conn) readFrame() error {
 		c.out.kick()
 	}
 	return nil
+}
+
+// chunk adds to a body. One that nobody waits for is dropped.
+func (c *conn) chunk(f frame) error {
+	defer f.owned.release()
+	p, known, err := c.parts.add(f)
+	if err != nil {
+		return err
+	}
+	if !known {
+		c.framesSkipped.Add(1)
+	}
+	if p == nil {
+		return nil
+	}
+	return c.collected(p)
+}
+
+// within reports whether a message, metadata and body together, is within the limits.
+// An error ends the connection: the message is beyond what is skipped.
+func (c *conn) within(metadata uint32, body uint64) (bool, error) {
+	size := uint64(metadata) + body
+	if size <= uint64(c.in.limits.Message) {
+		return true, nil
+	}
+	if size > mostSkipped {
+		return false, errTooLarge
+	}
+	return false, nil
 }
 
 // skip drops a frame of a type that this version does not know.

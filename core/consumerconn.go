@@ -71,6 +71,9 @@ func (e *serializerError) Error() string {
 func (c *consumerConn) handle(f frame) error {
 	switch f.Type {
 	case wire.Response, wire.Error:
+		if f.Flags&wire.FlagMore != 0 {
+			return c.collect(f)
+		}
 		if !c.calls.answered(f) {
 			c.late.Add(1)
 		}
@@ -87,6 +90,59 @@ func (c *consumerConn) handle(f frame) error {
 		c.skip(f)
 	}
 	return nil
+}
+
+// collect begins to collect an answer that comes in parts.
+func (c *consumerConn) collect(f frame) error {
+	size, err := wire.Whole(f.metadata())
+	if err != nil {
+		return err
+	}
+	p, err := newPart(f, size)
+	if err != nil {
+		return err
+	}
+	fits, err := c.within(f.Metadata, size)
+	if err != nil {
+		return err
+	}
+	if !fits {
+		f.owned.release()
+		c.refuseAnswer(f.ID, tooLarge(f.Type, int64(p.size), int64(c.in.limits.Message)))
+		return nil
+	}
+	p.data = f.keep()
+	entered, err := c.parts.begin(p, c.calls.waits)
+	if entered {
+		return nil
+	}
+	p.data.release()
+	switch {
+	case err == errReassembly:
+		c.refuseAnswer(f.ID, c.parts.tooMany(p))
+	case err != nil:
+		return err
+	default:
+		c.late.Add(1)
+	}
+	return nil
+}
+
+func (c *consumerConn) collected(p *part) error {
+	if !c.calls.answered(p.frame()) {
+		c.late.Add(1)
+	}
+	return nil
+}
+
+// refuseAnswer fails a call whose answer this side does not take, and tells the
+// provider to stop sending it.
+func (c *consumerConn) refuseAnswer(id uint64, e *spi.Error) {
+	e.Sent = spi.SentMaybe
+	if !c.calls.refuse(id, e) {
+		c.late.Add(1)
+	}
+	c.out.sendControl(wire.Header{Type: wire.Cancel, ID: id}, nil)
 }
 
 func (c *consumerConn) idle() {}
@@ -120,7 +176,10 @@ func (c *consumerConn) finish(n int32) {
 
 func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
 
-func (c *consumerConn) closed(cause error) { c.calls.fail(cause) }
+func (c *consumerConn) closed(cause error) {
+	c.parts.close()
+	c.calls.fail(cause)
+}
 
 // roundTrip sends the request in s and waits for the answer, which it leaves in
 // s.answer, in a buffer that belongs to the caller. s.payload belongs to the
@@ -230,6 +289,7 @@ func (c *consumerConn) await(ctx context.Context, s *callState) error {
 	if gaveUp != nil {
 		if w.id.CompareAndSwap(s.id, 0) {
 			sent := c.out.cancel(s.id, w.position)
+			c.parts.drop(s.id)
 			c.calls.put(w)
 			return contextError(gaveUp, spi.PhaseWait, sent)
 		}
@@ -237,6 +297,12 @@ func (c *consumerConn) await(ctx context.Context, s *callState) error {
 	}
 	answer, err, position := w.answer, w.err, w.position
 	c.calls.put(w)
+	if s.out.large { // the answer may have come before the last chunk went
+		c.out.forget(s.id)
+	}
+	if refused, ok := err.(*spi.Error); ok {
+		return refused
+	}
 	if err != nil {
 		return lost(err, c.out.sent(position))
 	}

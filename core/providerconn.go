@@ -82,6 +82,10 @@ func (c *providerConn) handle(f frame) error {
 		if ctx != nil {
 			ctx.abandon(context.Canceled)
 		}
+		if p := c.parts.drop(f.ID); p != nil {
+			c.answered(p.request)
+		}
+		c.out.forget(f.ID)
 	case wire.GoAway:
 		f.owned.release()
 		c.mu.Lock()
@@ -126,16 +130,64 @@ func (c *providerConn) request(f frame) error {
 		reply := errorReply(f.ID, refusal, nil)
 		return c.reply(&reply, false)
 	}
+	if f.Flags&wire.FlagMore != 0 {
+		return c.collect(f, meta.Whole, r)
+	}
 	if r.target.method.Inline && !c.out.full() {
 		r.run()
 		return nil
 	}
-	r.mayWait = true
 	if err := c.accept(r); err != nil {
 		r.free()
 		return err
 	}
+	c.enqueue(r)
+	return nil
+}
+
+// enqueue hands an accepted request to the workers, with the others of this read.
+func (c *providerConn) enqueue(r *request) {
+	r.mayWait = true
 	c.batch = append(c.batch, r)
+}
+
+// collect accepts a request whose body comes in parts. What has come of it is the
+// request's payload.
+func (c *providerConn) collect(f frame, size uint64, r *request) error {
+	p, err := newPart(f, size)
+	fits := false
+	if err == nil {
+		fits, err = c.within(f.Metadata, size)
+	}
+	if err == nil {
+		err = c.accept(r)
+	}
+	if err != nil {
+		r.free()
+		return err
+	}
+	refusal := tooLarge(f.Type, int64(p.size), int64(c.in.limits.Message))
+	if fits {
+		p.data, p.request = r.payload, r
+		if _, err = c.parts.begin(p, nil); err == nil {
+			r.payload = nil
+			return nil
+		}
+		refusal = c.parts.tooMany(p) // an id in use was refused before
+	}
+	r.fail(refusal)
+	c.answered(r)
+	return nil
+}
+
+func (c *providerConn) collected(p *part) error {
+	r := p.request
+	r.payload = p.data
+	if r.target.method.Inline && !c.out.full() {
+		r.run()
+		return nil
+	}
+	c.enqueue(r)
 	return nil
 }
 
@@ -197,7 +249,11 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 
 // takes reports whether an answer is within what the consumer takes.
 func (c *providerConn) takes(f *outgoing) bool {
-	return uint64(len(f.payload.b)-headroom) <= c.maxMessage && uint64(f.metadata) <= c.maxMetadata
+	message, metadata := len(f.payload.b)-headroom, f.metadata
+	if c.out.chunked && message-metadata > chunkBody {
+		message, metadata = message+wire.MostWhole, metadata+wire.MostWhole
+	}
+	return uint64(message) <= c.maxMessage && uint64(metadata) <= c.maxMetadata
 }
 
 // answered removes a request, and closes a connection after its last answer when
@@ -229,6 +285,9 @@ func (c *providerConn) closed(cause error) {
 	c.mu.Unlock()
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
+	}
+	for _, p := range c.parts.close() {
+		c.answered(p.request)
 	}
 	c.idle()
 	c.provider.gone(c, cause)

@@ -11,6 +11,9 @@ import (
 // throughput, 16 to 64 KiB are within a tenth of each other.
 const readBuffer = 64 << 10
 
+// mostChunk is the most of a body that one chunk may hold, in bytes.
+const mostChunk = 64 << 10
+
 // frameReader cuts a connection into frames. It holds memory only while there are
 // unread bytes, so an idle connection costs a goroutine and no buffer. One
 // goroutine uses it.
@@ -73,6 +76,9 @@ func (r *frameReader) next() (frame, error) {
 	if int64(h.Metadata) > int64(r.limits.Metadata) || int64(h.Metadata)+int64(h.Body) > int64(r.limits.Message) {
 		return frame{Header: h}, errTooLarge
 	}
+	if h.Type == wire.Chunk && h.Body > mostChunk {
+		return frame{Header: h}, errTooLarge
+	}
 	size := int(h.Metadata) + int(h.Body)
 	f := frame{Header: h}
 	if wire.HeaderSize+size <= readBuffer {
@@ -84,17 +90,29 @@ func (r *frameReader) next() (frame, error) {
 		return f, nil
 	}
 	r.r += wire.HeaderSize
-	f.owned = newBuffer(size)
-	n := copy(f.owned.b[:size], r.buf.b[r.r:r.w])
-	r.r += n // that was all: the frame is larger than the buffer
+	f.owned = newBuffer(readBuffer)
+	f.owned.b = append(f.owned.b, r.buf.b[r.r:r.w]...)
+	r.r = r.w // that was all: the frame is larger than the buffer
 	r.release()
-	if _, err := io.ReadFull(r.nc, f.owned.b[n:size]); err != nil {
+	if err := r.readLarge(&f, size); err != nil {
 		f.owned.release()
 		return frame{}, noEOF(err)
 	}
-	f.owned.b = f.owned.b[:size]
 	f.payload = f.owned.b
 	return f, nil
+}
+
+// readLarge reads until f owns size bytes. Memory grows with what has come.
+func (r *frameReader) readLarge(f *frame, size int) error {
+	for have := len(f.owned.b); have < size; have = len(f.owned.b) {
+		f.owned = f.owned.grow(min(size-have, readBuffer), size)
+		n, err := r.nc.Read(f.owned.b[have:min(cap(f.owned.b), size)])
+		f.owned.b = f.owned.b[:have+n]
+		if err != nil && len(f.owned.b) < size {
+			return err
+		}
+	}
+	return nil
 }
 
 // more reports whether a whole frame is already here, so that the next call of

@@ -24,6 +24,7 @@ provider.limits.message: 16MiB
 provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
+provider.limits.reassembly: 64MiB
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -42,6 +43,7 @@ consumer.limits.message: 16MiB
 consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
+consumer.limits.reassembly: 64MiB
 references: {}
 log.level: info
 log.format: text

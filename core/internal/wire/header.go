@@ -26,7 +26,8 @@ const (
 	Ping     Type = 6
 	Pong     Type = 7
 	GoAway   Type = 8
-	// 9 to 12 are reserved for streams and chunks.
+	// 9 to 11 are reserved for streams.
+	Chunk Type = 12
 )
 
 var typeNames = [...]string{"", "HELLO", "REQUEST", "RESPONSE", "ERROR", "CANCEL", "PING", "PONG", "GOAWAY",
@@ -44,11 +45,15 @@ func (t Type) String() string {
 const (
 	FlagList uint8 = 0x01 // REQUEST: the body is a list of arguments
 	FlagVoid uint8 = 0x02 // RESPONSE: the method has no result
+	FlagMore uint8 = 0x08 // REQUEST, RESPONSE, CHUNK: the body goes on in a CHUNK
 )
 
 // knownFlags holds what each type may carry; types beyond it are not checked,
 // because they are skipped.
-var knownFlags = [...]uint8{Hello: 0, Request: FlagList, Response: FlagVoid, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0}
+var knownFlags = [...]uint8{Hello: 0, Request: FlagList | FlagMore, Response: FlagVoid | FlagMore, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0,
+	9: anyFlag, 10: anyFlag, 11: anyFlag, Chunk: FlagMore}
+
+const anyFlag = 0xff
 
 // Header is the fixed part of a frame.
 type Header struct {
