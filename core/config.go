@@ -85,6 +85,7 @@ type ConsumerConfig struct {
 	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
+	FrameTimeout     spi.Duration         `json:"frame_timeout" doc:"a provider is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -105,7 +106,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), FrameTimeout: spi.Duration(30 * time.Second),
 	}
 }
 
@@ -116,6 +117,7 @@ func (c ConsumerConfig) Validate() error {
 		between("dial_timeout", c.DialTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 	}
@@ -136,6 +138,7 @@ type ProviderConfig struct {
 	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
+	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
 
@@ -151,6 +154,7 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
+		FrameTimeout: spi.Duration(30 * time.Second),
 	}
 }
 
@@ -161,6 +165,7 @@ func (c ProviderConfig) Validate() error {
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
+		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
 	)

@@ -34,6 +34,7 @@ const mostMessage = 1 << 30
 // Why a connection ends; [reasonOf] turns them into words for users.
 var (
 	errTooLarge     = errors.New("frame larger than the limits announced")
+	errFrameStalled = errors.New("a frame was not whole within the frame timeout, and came at less than 4 KiB/s")
 	errWriteStalled = errors.New("the peer took no bytes for the write timeout")
 	errGoAway       = errors.New("the peer is shutting down")
 	errClosed       = errors.New("closed by this side")
@@ -88,6 +89,7 @@ type conn struct {
 	begin  bool           // this side says it first
 
 	handshakeTimeout time.Duration
+	frameTimeout     time.Duration
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
@@ -104,12 +106,13 @@ type connConfig struct {
 	instance         uuid.UUID
 	serializers      []wire.Name
 	begin            bool
+	frameTimeout     time.Duration
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	raw := newRawConn(nc)
 	c.side, c.nc, c.remote = s, nc, nc.RemoteAddr().String()
-	c.begin, c.handshakeTimeout = cfg.begin, cfg.handshakeTimeout
+	c.begin, c.handshakeTimeout, c.frameTimeout = cfg.begin, cfg.handshakeTimeout, cfg.frameTimeout
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
@@ -197,6 +200,7 @@ func (c *conn) handshake() error {
 	if !c.begin {
 		c.sayHello()
 	}
+	c.in.skips, c.in.slack = true, c.frameTimeout
 	return c.nc.SetReadDeadline(time.Time{})
 }
 
@@ -316,7 +320,7 @@ func reasonOf(cause error) (reason, text string) {
 	case errors.Is(cause, errClosed):
 		return spi.ReasonClosed, cause.Error()
 	case errors.As(cause, &wrong), errors.Is(cause, wire.ErrMagic), errors.Is(cause, wire.ErrCheck), errors.Is(cause, wire.ErrFlags),
-		errors.Is(cause, wire.ErrMalformed), errors.Is(cause, errTooLarge):
+		errors.Is(cause, wire.ErrMalformed), errors.Is(cause, errTooLarge), errors.Is(cause, errFrameStalled):
 		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
 	case errors.Is(cause, errHandshake):
 		return spi.ReasonConnecting, cause.Error()

@@ -124,6 +124,7 @@ func (c *Consumer) connConfig() connConfig {
 	return connConfig{
 		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
 		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
+		frameTimeout: c.cfg.FrameTimeout.D(),
 	}
 }
 

@@ -71,6 +71,11 @@ func (e *serializerError) Error() string {
 func (c *consumerConn) handle(f frame) error {
 	switch f.Type {
 	case wire.Response, wire.Error:
+		if f.over {
+			f.owned.release()
+			c.refuseAnswer(f.ID, tooLarge(f.Header, c.in.limits))
+			return nil
+		}
 		if f.Flags&wire.FlagMore != 0 {
 			return c.collect(f)
 		}
@@ -108,7 +113,8 @@ func (c *consumerConn) collect(f frame) error {
 	}
 	if !fits {
 		f.owned.release()
-		c.refuseAnswer(f.ID, tooLarge(f.Type, int64(p.size), int64(c.in.limits.Message)))
+		c.refuseAnswer(f.ID, tooLarge(p.header, c.in.limits))
+		c.out.sendControl(wire.Header{Type: wire.Cancel, ID: f.ID}, nil) // so that it sends no chunks
 		return nil
 	}
 	p.data = f.keep()
@@ -120,6 +126,7 @@ func (c *consumerConn) collect(f frame) error {
 	switch {
 	case err == errReassembly:
 		c.refuseAnswer(f.ID, c.parts.tooMany(p))
+		c.out.sendControl(wire.Header{Type: wire.Cancel, ID: f.ID}, nil)
 	case err != nil:
 		return err
 	default:
@@ -135,14 +142,12 @@ func (c *consumerConn) collected(p *part) error {
 	return nil
 }
 
-// refuseAnswer fails a call whose answer this side does not take, and tells the
-// provider to stop sending it.
+// refuseAnswer fails a call whose answer this side does not take.
 func (c *consumerConn) refuseAnswer(id uint64, e *spi.Error) {
 	e.Sent = spi.SentMaybe
 	if !c.calls.refuse(id, e) {
 		c.late.Add(1)
 	}
-	c.out.sendControl(wire.Header{Type: wire.Cancel, ID: id}, nil)
 }
 
 func (c *consumerConn) idle() {}

@@ -157,7 +157,7 @@ func (p *Provider) release() {
 func (p *Provider) connConfig() connConfig {
 	return connConfig{
 		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
-		instance: p.instance, serializers: p.serializers,
+		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
 	}
 }
 

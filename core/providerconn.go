@@ -116,12 +116,17 @@ func (c *providerConn) idle() {
 
 // request accepts one request, or answers why not. An error ends the connection.
 func (c *providerConn) request(f frame) error {
-	meta, err := wire.ParseRequestMeta(f.metadata())
-	if err != nil {
-		return err
+	if f.over && f.payload == nil { // if it defined a method, that is lost
+		reply := errorReply(f.ID, tooLarge(f.Header, c.in.limits), nil)
+		return c.reply(&reply, false)
 	}
-	target, err := c.served(meta)
+	meta, err := wire.ParseRequestMeta(f.metadata())
+	var target served
+	if err == nil {
+		target, err = c.served(meta)
+	}
 	if err != nil {
+		f.owned.release()
 		return err
 	}
 	r, refusal := c.newRequest(f, meta, target)
@@ -166,7 +171,7 @@ func (c *providerConn) collect(f frame, size uint64, r *request) error {
 		r.free()
 		return err
 	}
-	refusal := tooLarge(f.Type, int64(p.size), int64(c.in.limits.Message))
+	refusal := tooLarge(p.header, c.in.limits)
 	if fits {
 		p.data, p.request = r.payload, r
 		if _, err = c.parts.begin(p, nil); err == nil {

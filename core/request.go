@@ -266,6 +266,8 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	switch {
 	case target.method == nil:
 		return nil, p.notFound(target.id)
+	case f.over:
+		return nil, tooLarge(f.Header, c.in.limits)
 	case o.Serializer == nil:
 		return nil, c.notOffered(o)
 	case !p.admit():

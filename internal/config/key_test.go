@@ -25,6 +25,7 @@ provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
 provider.limits.reassembly: 64MiB
+provider.frame_timeout: 30s
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -44,6 +45,7 @@ consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
 consumer.limits.reassembly: 64MiB
+consumer.frame_timeout: 30s
 references: {}
 log.level: info
 log.format: text
