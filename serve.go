@@ -97,7 +97,10 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	section := &a.cfg.c.Provider
 	cfg := section.ProviderConfig
 	cfg.Log, cfg.Interceptors, cfg.Advertise = a.log, a.cfg.ServerInterceptors, section.Advertise
-	if cfg.Serializers, err = a.serializers(ctx); err != nil {
+	if cfg.Serializers, err = openOffered(ctx, a, a.cat.Serializers, "provider.serializers", section.Serializers); err != nil {
+		return nil, err
+	}
+	if cfg.Compressors, err = openOffered(ctx, a, a.cat.Compressors, "provider.compressors", section.Compressors); err != nil {
 		return nil, err
 	}
 	if section.Registry.Use != config.None {
@@ -181,21 +184,24 @@ func describe(services []any) ([]*core.Service, error) {
 	return all, errors.Join(errs...)
 }
 
-// serializers opens those that consumers may choose.
-func (a *App) serializers(ctx context.Context) (map[string]spi.Serializer, error) {
-	refs := a.cfg.serializers()
+// openOffered opens the extensions that consumers may choose: those that a list
+// names, or all that there are.
+func openOffered[T any](ctx context.Context, a *App, p *spi.Point[T], list string, names []string) (map[string]T, error) {
+	refs := a.cfg.offered(list, names)
 	if len(refs) == 0 {
-		for _, info := range a.cat.Serializers.List() {
-			refs = append(refs, spi.Ref{Use: info.Name, Key: "provider.serializers"})
+		for _, info := range p.List() {
+			refs = append(refs, spi.Ref{Use: info.Name, Key: list})
 		}
 	}
-	all := make(map[string]spi.Serializer)
+	all := make(map[string]T)
 	for _, ref := range refs {
-		s, err := open(ctx, a, a.cat.Serializers, ref)
+		resolved, err := p.Resolve(ref) // the name that travels, not an alias
 		if err != nil {
 			return nil, err
 		}
-		all[ref.Use] = s
+		if all[resolved.Info.Name], err = open(ctx, a, p, ref); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }

@@ -23,7 +23,7 @@ type Limits struct {
 	Reassembly spi.Size `json:"reassembly" doc:"bytes of large bodies that may be under way to this side at once on one connection; a further one fails its own call; at least limits.message"`
 }
 
-// DefaultLimits returns the limits of docs/protocol.md §8.
+// DefaultLimits returns the limits of docs/protocol.md §9.
 func DefaultLimits() Limits {
 	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20, Reassembly: 64 << 20}
 }
@@ -86,6 +86,8 @@ type ConsumerConfig struct {
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
 	FrameTimeout     spi.Duration         `json:"frame_timeout" doc:"a provider is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	Checksum         bool                 `json:"checksum" doc:"whether requests carry a checksum of their arguments"`
+	CompressAbove    spi.Size             `json:"compress_above" doc:"arguments up to this size are not compressed"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -95,6 +97,9 @@ type ConsumerConfig struct {
 	SerializerName string           // what the handshake calls it
 	Serializer     spi.Serializer   // writes arguments and reads results
 	LoadBalancer   spi.LoadBalancer // chooses endpoints; closed by whoever opened it
+
+	CompressorName string         // what the handshake calls it; "" if Compressor is nil
+	Compressor     spi.Compressor // of arguments, and of results; nil: none
 
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
@@ -106,7 +111,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), FrameTimeout: spi.Duration(30 * time.Second),
+		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
 	}
 }
 
@@ -118,6 +123,7 @@ func (c ConsumerConfig) Validate() error {
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("compress_above", c.CompressAbove, 0, mostMessage),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 	}
@@ -139,8 +145,11 @@ type ProviderConfig struct {
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
 	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	Checksum         bool         `json:"checksum" doc:"whether answers carry a checksum of their result"`
+	CompressAbove    spi.Size     `json:"compress_above" doc:"results up to this size are not compressed"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
+	Compressors map[string]spi.Compressor // the same; may be nil
 
 	Registry  spi.Registry // where to announce the services; nil: nowhere; closed by whoever opened it
 	Advertise string       // the address that the registry is told; "": where the listener listens
@@ -154,7 +163,7 @@ func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
-		FrameTimeout: spi.Duration(30 * time.Second),
+		FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
 	}
 }
 
@@ -166,6 +175,7 @@ func (c ProviderConfig) Validate() error {
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("compress_above", c.CompressAbove, 0, mostMessage),
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
 	)

@@ -85,6 +85,7 @@ type conn struct {
 	out    outbox
 	in     *frameReader
 	parts  reassembly     // bodies that come in chunks
+	packs  packing        // how bodies travel
 	hello  wire.HelloBody // what this side says
 	begin  bool           // this side says it first
 
@@ -107,6 +108,9 @@ type connConfig struct {
 	serializers      []wire.Name
 	begin            bool
 	frameTimeout     time.Duration
+	compressors      []wire.Name
+	compressAbove    spi.Size
+	checksum         bool
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
@@ -116,19 +120,23 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
+	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor)}
 	c.ended = make(chan struct{})
 	c.hello = wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
-		Serializers: cfg.serializers, Agent: agent, Features: features,
+		Serializers: cfg.serializers, Compressors: cfg.compressors, Agent: agent, Features: features,
 		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
 	}
 }
 
 // What a side may do only if the other one knows it, by the names of HELLO.
-const featureChunks = "chunks"
+const (
+	featureChunks   = "chunks"
+	featureChecksum = "checksum"
+)
 
 // features are those that this version knows.
-var features = []string{featureChunks}
+var features = []string{featureChunks, featureChecksum}
 
 // run is the whole life of the connection.
 func (c *conn) run() {
@@ -193,7 +201,7 @@ func (c *conn) handshake() error {
 		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
 	}
 	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
-	c.agree(peer.Features)
+	c.agree(peer)
 	if err := c.opened(peer); err != nil {
 		return err
 	}
@@ -205,10 +213,12 @@ func (c *conn) handshake() error {
 }
 
 // agree uses the features that both sides know.
-func (c *conn) agree(theirs []string) {
+func (c *conn) agree(peer wire.HelloBody) {
+	c.packs.checksum = c.packs.checksum && slices.Contains(peer.Features, featureChecksum)
+	c.packs.most = peer.MaxMessage
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	c.out.chunked = slices.Contains(theirs, featureChunks)
+	c.out.chunked = slices.Contains(peer.Features, featureChunks)
 }
 
 func (c *conn) sayHello() {

@@ -54,8 +54,25 @@ func (c *consumerConn) opened(peer wire.HelloBody) error {
 		return &serializerError{want, offered}
 	}
 	c.peer = peer
+	c.agreeCompressor(peer.Compressors)
 	close(c.ready)
 	return nil
+}
+
+// agreeCompressor compresses only if the provider has the same compressor.
+func (c *consumerConn) agreeCompressor(theirs []wire.Name) {
+	cfg := &c.endpoint.consumer.cfg
+	if cfg.Compressor == nil {
+		return
+	}
+	for _, n := range theirs {
+		if n.Name == cfg.CompressorName {
+			c.packs.compressor, c.packs.number = cfg.Compressor, c.hello.Compressors[0].Number
+			c.packs.theirs[n.Number] = cfg.Compressor
+			return
+		}
+	}
+	c.endpoint.log.WithField("compressor", cfg.CompressorName).Warn("the provider does not have the compressor; nothing is compressed")
 }
 
 // serializerError is a provider that cannot read what this consumer writes.
@@ -190,6 +207,9 @@ func (c *consumerConn) closed(cause error) {
 // s.answer, in a buffer that belongs to the caller. s.payload belongs to the
 // connection from here on. Errors are *spi.Error.
 func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
+	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
+	c.packs.pack(&s.out)
+	s.out.waited = s.out.Flags&wire.FlagCompressed != 0                         // it took its time
 	head := headroom - wire.HeaderSize + len(s.target.key) + len(s.target.name) // at most what assign adds
 	metadata, message := head+s.out.metadata, head+len(s.out.payload.b)-headroom
 	if uint64(message) > c.peer.MaxMessage || uint64(metadata) > c.peer.MaxMetadata {
@@ -206,7 +226,6 @@ func (c *consumerConn) roundTrip(ctx context.Context, s *callState) error {
 	others := c.inFlight.Add(1) > 1
 	defer c.finish(1)
 
-	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
 	s.out.assigner, s.out.wait, s.out.flush, s.out.yield = s, true, true, others
 	if err := c.send(ctx, s); err != nil {
 		c.calls.put(w)

@@ -67,7 +67,24 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 		}
 		c.serializers[s.Number] = o
 	}
+	c.agreeCompressors(peer.Compressors)
 	return nil
+}
+
+// agreeCompressors compresses answers with the first of the consumer's compressors
+// that this side has too.
+func (c *providerConn) agreeCompressors(theirs []wire.Name) {
+	for _, n := range theirs {
+		own := c.provider.cfg.Compressors[n.Name]
+		if own == nil {
+			continue
+		}
+		c.packs.theirs[n.Number] = own
+		if c.packs.compressor == nil {
+			i := slices.IndexFunc(c.hello.Compressors, func(o wire.Name) bool { return o.Name == n.Name })
+			c.packs.compressor, c.packs.number = own, c.hello.Compressors[i].Number
+		}
+	}
 }
 
 func (c *providerConn) handle(f frame) error {
@@ -138,8 +155,7 @@ func (c *providerConn) request(f frame) error {
 	if f.Flags&wire.FlagMore != 0 {
 		return c.collect(f, meta.Whole, r)
 	}
-	if r.target.method.Inline && !c.out.full() {
-		r.run()
+	if c.inline(r) {
 		return nil
 	}
 	if err := c.accept(r); err != nil {
@@ -148,6 +164,16 @@ func (c *providerConn) request(f frame) error {
 	}
 	c.enqueue(r)
 	return nil
+}
+
+// inline runs a request in the reader, if its method wants that and nothing speaks
+// against it: answers that wait, or a body to decompress.
+func (c *providerConn) inline(r *request) bool {
+	if !r.target.method.Inline || r.header.Flags&wire.FlagCompressed != 0 || c.out.full() {
+		return false
+	}
+	r.run()
+	return true
 }
 
 // enqueue hands an accepted request to the workers, with the others of this read.
@@ -188,11 +214,9 @@ func (c *providerConn) collect(f frame, size uint64, r *request) error {
 func (c *providerConn) collected(p *part) error {
 	r := p.request
 	r.payload = p.data
-	if r.target.method.Inline && !c.out.full() {
-		r.run()
-		return nil
+	if !c.inline(r) {
+		c.enqueue(r)
 	}
-	c.enqueue(r)
 	return nil
 }
 

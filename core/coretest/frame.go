@@ -34,6 +34,9 @@ const (
 	FlagList = wire.FlagList // REQUEST: the body is a list of arguments
 	FlagVoid = wire.FlagVoid // RESPONSE: the method has no result
 	FlagMore = wire.FlagMore // REQUEST, RESPONSE, CHUNK: the body goes on in a CHUNK
+
+	FlagChecksum   = wire.FlagChecksum   // REQUEST, RESPONSE: the body ends with its checksum
+	FlagCompressed = wire.FlagCompressed // REQUEST, RESPONSE: the body is compressed; Code says how
 )
 
 // Reasons of a GOAWAY, in its Code.
@@ -51,7 +54,7 @@ type Frame struct {
 	Type       Type
 	Flags      uint8
 	Serializer uint8  // number in the sender's HELLO; 0: none
-	Code       uint8  // ERROR: status, see [spi.Code]; GOAWAY: reason
+	Code       uint8  // ERROR: status, see [spi.Code]; GOAWAY: reason; with FlagCompressed: compressor
 	ID         uint64 // the call, or the sequence number of a PING or PONG
 	Metadata   []byte // as it travels; may be nil
 	Body       []byte // may be nil

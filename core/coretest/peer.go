@@ -43,6 +43,7 @@ type Hello struct {
 	Heartbeat   time.Duration
 	Agent       string
 	Features    []string // such as "chunks"; nil: none
+	Compressors []string // by name; they are numbered from 1 in this order
 }
 
 func (h Hello) body() wire.HelloBody {
@@ -60,6 +61,9 @@ func (h Hello) body() wire.HelloBody {
 	}
 	for i, name := range h.Serializers {
 		body.Serializers = append(body.Serializers, wire.Name{Number: uint8(i + 1), Name: name})
+	}
+	for i, name := range h.Compressors {
+		body.Compressors = append(body.Compressors, wire.Name{Number: uint8(i + 1), Name: name})
 	}
 	return body
 }
@@ -105,6 +109,9 @@ func (p *Peer) ReadHello() (Hello, error) {
 	theirs := Hello{
 		MinVersion: int(body.MinVersion), MaxVersion: int(body.MaxVersion), MaxMessage: int(body.MaxMessage), MaxMetadata: int(body.MaxMetadata),
 		MaxMethods: int(body.MaxMethods), Heartbeat: time.Duration(body.Heartbeat) * time.Millisecond, Agent: body.Agent, Features: body.Features,
+	}
+	for _, c := range body.Compressors {
+		theirs.Compressors = append(theirs.Compressors, c.Name)
 	}
 	for _, s := range body.Serializers {
 		theirs.Serializers = append(theirs.Serializers, s.Name)

@@ -31,5 +31,5 @@ func Example() {
 	// Output:
 	// gob 3s from env BHRPC_CONSUMER_TIMEOUT
 	// consumer.tiemout (from code): unknown key; did you mean "timeout"?
-	//   keys of consumer: addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, frame_timeout
+	//   keys of consumer: addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, frame_timeout, checksum, compress_above, compressor
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// None is what provider.registry and consumer.registry say for no registry.
+// None is what provider.registry, consumer.registry and consumer.compressor say for
+// no extension.
 const None = "none"
 
 // File is everything that a configuration can say. Start from [Default] or [Load].
@@ -24,6 +25,7 @@ type Provider struct {
 	Serializers []string `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
 	Registry    spi.Ref  `json:"registry" doc:"where the services are announced; none: nowhere"`
 	core.ProviderConfig
+	Compressors []string `json:"compressors" doc:"compressors that consumers may choose; empty: all that the program contains"`
 }
 
 // Consumer is the section consumer. The fields of core.ConsumerConfig that have
@@ -35,6 +37,7 @@ type Consumer struct {
 	Proxy        spi.Ref  `json:"proxy" doc:"makes a value of the program callable"`
 	Registry     spi.Ref  `json:"registry" doc:"where providers are looked up; none: nowhere"`
 	core.ConsumerConfig
+	Compressor spi.Ref `json:"compressor" doc:"makes arguments and results smaller, where the provider has it too; none: nothing"`
 }
 
 // Log is the section log.
@@ -57,6 +60,7 @@ func Default() *Config {
 			Proxy:          spi.Ref{Use: "reflect", Key: "consumer.proxy"},
 			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
 			ConsumerConfig: core.DefaultConsumerConfig(),
+			Compressor:     spi.Ref{Use: None, Key: "consumer.compressor"},
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}}

@@ -26,6 +26,9 @@ provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
 provider.limits.reassembly: 64MiB
 provider.frame_timeout: 30s
+provider.checksum: false
+provider.compress_above: 1KiB
+provider.compressors: []
 consumer.addresses: []
 consumer.serializer: json
 consumer.loadbalancer: p2c
@@ -46,6 +49,9 @@ consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
 consumer.limits.reassembly: 64MiB
 consumer.frame_timeout: 30s
+consumer.checksum: false
+consumer.compress_above: 1KiB
+consumer.compressor: none
 references: {}
 log.level: info
 log.format: text
@@ -124,6 +130,8 @@ var samples = map[string]struct {
 	"references":         {"{S: {group: g}}", map[string]any{"S": map[string]any{"group": "g"}}, "{S: {group: g}}"},
 	"provider.listen":    {"[::1]:0", "[::1]:0", "'[::1]:0'"},
 	"provider.advertise": {"a:1", "a:1", "a:1"},
+	"provider.checksum":  {"true", true, "true"},
+	"consumer.checksum":  {"true", true, "true"},
 	"log.level":          {"debug", "debug", "debug"},
 	"log.format":         {"json", "json", "json"},
 }

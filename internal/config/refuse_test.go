@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, frame_timeout"
+	consumerKeys = "addresses, serializer, loadbalancer, proxy, registry, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, frame_timeout, checksum, compress_above, compressor"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
@@ -47,7 +47,7 @@ var refused = []struct {
 	{
 		name: "field that is no key",
 		file: "provider: {Weight: 1}\n",
-		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, frame_timeout",
+		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, registry, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, frame_timeout, checksum, compress_above, compressors",
 	},
 	{
 		name: "key that would break the line",

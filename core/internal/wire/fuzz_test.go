@@ -152,3 +152,16 @@ func seedBlocks(f *testing.F) {
 		f.Add(b[wire.HeaderSize+h.Metadata:])
 	}
 }
+
+func FuzzChecksum(f *testing.F) {
+	seedBlocks(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rest, ok := wire.CutChecksum(b)
+		if ok && !bytes.Equal(wire.AppendChecksum(bytes.Clone(rest), 0), b) {
+			t.Errorf("got %x accepted, want a checksum that is made in the same way", b)
+		}
+		if rest, ok := wire.CutChecksum(wire.AppendChecksum(bytes.Clone(b), 0)); !ok || !bytes.Equal(rest, b) {
+			t.Errorf("%x: got %x, %v, want it back", b, rest, ok)
+		}
+	})
+}

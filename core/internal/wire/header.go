@@ -46,11 +46,16 @@ const (
 	FlagList uint8 = 0x01 // REQUEST: the body is a list of arguments
 	FlagVoid uint8 = 0x02 // RESPONSE: the method has no result
 	FlagMore uint8 = 0x08 // REQUEST, RESPONSE, CHUNK: the body goes on in a CHUNK
+
+	FlagChecksum   uint8 = 0x10 // REQUEST, RESPONSE: the body ends with its checksum
+	FlagCompressed uint8 = 0x20 // REQUEST, RESPONSE: the body is compressed; Code says how
 )
+
+const flagsOfBodies = FlagMore | FlagChecksum | FlagCompressed
 
 // knownFlags holds what each type may carry; types beyond it are not checked,
 // because they are skipped.
-var knownFlags = [...]uint8{Hello: 0, Request: FlagList | FlagMore, Response: FlagVoid | FlagMore, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0,
+var knownFlags = [...]uint8{Hello: 0, Request: FlagList | flagsOfBodies, Response: FlagVoid | flagsOfBodies, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0,
 	9: anyFlag, 10: anyFlag, 11: anyFlag, Chunk: FlagMore}
 
 const anyFlag = 0xff
@@ -60,7 +65,7 @@ type Header struct {
 	Type       Type
 	Flags      uint8
 	Serializer uint8  // number in the sender's HELLO; 0: none
-	Code       uint8  // ERROR: status; GOAWAY: reason
+	Code       uint8  // ERROR: status; GOAWAY: reason; with FlagCompressed: compressor, as numbered in the sender's HELLO
 	ID         uint64 // call, or sequence of a PING or PONG
 	Metadata   uint32 // bytes of metadata that follow
 	Body       uint32 // bytes of body that follow the metadata
