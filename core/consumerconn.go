@@ -114,25 +114,24 @@ func (c *consumerConn) handle(f frame) error {
 	return nil
 }
 
-// collect begins to collect an answer that comes in parts.
+// collect begins to collect an answer that comes in parts. An error ends the
+// connection.
 func (c *consumerConn) collect(f frame) error {
 	size, err := wire.Whole(f.metadata())
-	if err != nil {
-		return err
+	var p *part
+	if err == nil {
+		p, err = newPart(f, size)
 	}
-	p, err := newPart(f, size)
-	if err != nil {
-		return err
+	fits := false
+	if err == nil {
+		fits, err = c.within(f.Metadata, size)
 	}
-	fits, err := c.within(f.Metadata, size)
-	if err != nil {
-		return err
-	}
-	if !fits {
+	if err != nil || !fits {
 		f.owned.release()
-		c.refuseAnswer(f.ID, tooLarge(p.header, c.in.limits))
-		c.out.sendControl(wire.Header{Type: wire.Cancel, ID: f.ID}, nil) // so that it sends no chunks
-		return nil
+		if err == nil {
+			c.refuseParts(f.ID, tooLarge(p.header, c.in.limits))
+		}
+		return err
 	}
 	p.data = f.keep()
 	entered, err := c.parts.begin(p, c.calls.waits)
@@ -140,16 +139,12 @@ func (c *consumerConn) collect(f frame) error {
 		return nil
 	}
 	p.data.release()
-	switch {
-	case err == errReassembly:
-		c.refuseAnswer(f.ID, c.parts.tooMany(p))
-		c.out.sendControl(wire.Header{Type: wire.Cancel, ID: f.ID}, nil)
-	case err != nil:
-		return err
-	default:
-		c.late.Add(1)
+	if err == errReassembly {
+		c.refuseParts(f.ID, c.parts.tooMany(p))
+		return nil
 	}
-	return nil
+	c.late.Add(1)
+	return err
 }
 
 func (c *consumerConn) collected(p *part) error {
@@ -157,6 +152,13 @@ func (c *consumerConn) collected(p *part) error {
 		c.late.Add(1)
 	}
 	return nil
+}
+
+// refuseParts is refuseAnswer for one that has just begun: the provider is told to
+// send no more of it.
+func (c *consumerConn) refuseParts(id uint64, e *spi.Error) {
+	c.refuseAnswer(id, e)
+	c.out.sendControl(wire.Header{Type: wire.Cancel, ID: id}, nil)
 }
 
 // refuseAnswer fails a call whose answer this side does not take.

@@ -24,8 +24,8 @@ type part struct {
 	request *request    // on the provider
 }
 
-// newPart begins with a first frame, whose body has whole bytes in all. What f owns
-// belongs to the part.
+// newPart returns the part that a first frame begins, whose body will have whole
+// bytes. The data is left to the caller.
 func newPart(f frame, whole uint64) (*part, error) {
 	if whole <= uint64(f.Body) || whole > mostMessage {
 		return nil, protocolErrorf("a body of %d bytes, of which the first frame of %s has %d", whole, f.Type, f.Body)
