@@ -239,6 +239,29 @@ func TestConsumerGetsABadBody(t *testing.T) {
 	}
 }
 
+// A compressor that does not keep to the limit is not trusted.
+func TestCompressorBeyondTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provider("p:1", func(cfg *core.ProviderConfig) {
+			cfg.Limits.Message, cfg.Compressors = 100_000, map[string]spi.Compressor{"careless": careless{}}
+		}, echo{})
+		c := w.consumer(func(cfg *core.ConsumerConfig) { cfg.CompressorName, cfg.Compressor = "careless", careless{} }, "p:1")
+		_, err := invoke[string](t.Context(), c, "echo", "Say", strings.Repeat("x", 5000))
+		w.expect(err, failure{code: spi.ResourceExhausted, phase: spi.PhaseDecode, endpoint: "p:1", remote: true,
+			message: "becomes more than", hint: "the key limits.message of the receiver bounds it"})
+	})
+}
+
+// careless is a compressor that knows no limit.
+type careless struct{}
+
+func (careless) Compress(dst, _ []byte) ([]byte, error) { return append(dst, 1), nil }
+
+func (careless) Decompress(dst, _ []byte, limit int) ([]byte, error) {
+	return append(dst, make([]byte, limit+1)...), nil
+}
+
 // What is too large for the provider is so before it is compressed.
 func TestCompressedRequestWithinLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
