@@ -79,6 +79,16 @@ func (a *App) connect(ctx context.Context) error {
 	if cfg.Serializer, err = open(ctx, a, a.cat.Serializers, section.Serializer); err != nil {
 		return err
 	}
+	if section.Compressor.Use != config.None {
+		resolved, err := a.cat.Compressors.Resolve(section.Compressor)
+		if err != nil {
+			return err
+		}
+		cfg.CompressorName = resolved.Info.Name
+		if cfg.Compressor, err = open(ctx, a, a.cat.Compressors, section.Compressor); err != nil {
+			return err
+		}
+	}
 	if cfg.LoadBalancer, err = open(ctx, a, a.cat.LoadBalancers, section.LoadBalancer); err != nil {
 		return err
 	}

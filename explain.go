@@ -37,6 +37,7 @@ func (c *Config) choices(cat *spi.Catalog) []choice {
 	add(c.c.Consumer.LoadBalancer, cat.LoadBalancers.Resolve)
 	add(c.c.Consumer.Proxy, cat.Proxies.Resolve)
 	add(c.c.Consumer.Registry, cat.Registries.Resolve)
+	add(c.c.Consumer.Compressor, cat.Compressors.Resolve)
 	for _, ref := range c.c.Consumer.Interceptors {
 		add(ref, cat.Interceptors.Resolve)
 	}
@@ -51,18 +52,22 @@ func (c *Config) check(cat *spi.Catalog) error {
 		_, err := choice.resolve(choice.ref)
 		errs = append(errs, err)
 	}
-	for _, ref := range c.serializers() {
+	for _, ref := range c.offered("provider.serializers", c.c.Provider.Serializers) {
 		_, err := cat.Serializers.Resolve(ref)
+		errs = append(errs, err)
+	}
+	for _, ref := range c.offered("provider.compressors", c.c.Provider.Compressors) {
+		_, err := cat.Compressors.Resolve(ref)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// serializers are those that provider.serializers names.
-func (c *Config) serializers() []spi.Ref {
+// offered are the extensions that a list of the provider's names.
+func (c *Config) offered(list string, names []string) []spi.Ref {
 	var refs []spi.Ref
-	for i, name := range c.c.Provider.Serializers {
-		key := fmt.Sprintf("provider.serializers.%d", i)
+	for i, name := range names {
+		key := fmt.Sprintf("%s.%d", list, i)
 		refs = append(refs, spi.Ref{Use: name, Key: key, At: c.c.Origin(key)})
 	}
 	return refs

@@ -119,7 +119,10 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	if host, _, err := net.SplitHostPort(section.Listen); err == nil && host != "" {
 		cfg.HTTP.Hosts = append(slices.Clone(cfg.HTTP.Hosts), host)
 	}
-	if cfg.Serializers, err = a.serializers(ctx); err != nil {
+	if cfg.Serializers, err = openOffered(ctx, a, a.cat.Serializers, "provider.serializers", section.Serializers); err != nil {
+		return nil, err
+	}
+	if cfg.Compressors, err = openOffered(ctx, a, a.cat.Compressors, "provider.compressors", section.Compressors); err != nil {
 		return nil, err
 	}
 	if cfg.Interceptors, err = a.interceptors(ctx, section.Interceptors, a.cfg.ServerInterceptors); err != nil {
@@ -206,21 +209,24 @@ func describe(services []any) ([]*core.Service, error) {
 	return all, errors.Join(errs...)
 }
 
-// serializers opens those that consumers may choose.
-func (a *App) serializers(ctx context.Context) (map[string]spi.Serializer, error) {
-	refs := a.cfg.serializers()
+// openOffered opens the extensions that consumers may choose: those that a list
+// names, or all that there are.
+func openOffered[T any](ctx context.Context, a *App, p *spi.Point[T], list string, names []string) (map[string]T, error) {
+	refs := a.cfg.offered(list, names)
 	if len(refs) == 0 {
-		for _, info := range a.cat.Serializers.List() {
-			refs = append(refs, spi.Ref{Use: info.Name, Key: "provider.serializers"})
+		for _, info := range p.List() {
+			refs = append(refs, spi.Ref{Use: info.Name, Key: list})
 		}
 	}
-	all := make(map[string]spi.Serializer)
+	all := make(map[string]T)
 	for _, ref := range refs {
-		s, err := open(ctx, a, a.cat.Serializers, ref)
+		resolved, err := p.Resolve(ref) // the name that travels, not an alias
 		if err != nil {
 			return nil, err
 		}
-		all[ref.Use] = s
+		if all[resolved.Info.Name], err = open(ctx, a, p, ref); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }

@@ -31,6 +31,19 @@ func newBuffer(size int) *buffer {
 	return b
 }
 
+// grow returns a buffer with what b holds and room for more bytes after it. It takes
+// at most twice what is needed, and no more than most. b must not be used again.
+func (b *buffer) grow(more, most int) *buffer {
+	need := len(b.b) + more
+	if need <= cap(b.b) {
+		return b
+	}
+	larger := newBuffer(min(2*need, max(most, need)))
+	larger.b = append(larger.b, b.b...)
+	b.release()
+	return larger
+}
+
 func pooled(size int) *buffer {
 	for i := range classes {
 		room := smallest << (classStep * i)

@@ -311,7 +311,13 @@ func (s *callState) finish() error {
 	if answer.Serializer != s.conn.serializer {
 		return s.badAnswer("the answer is in another serializer than the request")
 	}
-	if err := s.target.consumer.cfg.Serializer.Decode(answer.body(), s.call.Reply); err != nil {
+	body, own, failure := s.conn.packs.unpack(answer.Header, answer.body())
+	if failure != nil {
+		failure.Sent = spi.SentMaybe
+		return failure
+	}
+	defer own.release()
+	if err := s.target.consumer.cfg.Serializer.Decode(body, s.call.Reply); err != nil {
 		return s.badAnswer("result: %v", err)
 	}
 	return nil

@@ -20,12 +20,13 @@ type Limits struct {
 	Message    spi.Size `json:"message" doc:"largest request or answer, metadata included"`
 	Metadata   spi.Size `json:"metadata" doc:"largest metadata of a request or answer"`
 	Methods    int      `json:"methods" doc:"methods that one connection may number; further ones travel by name in every request"`
-	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline, and a peer that lets twice as much wait is disconnected"`
+	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline, and a peer that lets twice as much wait is disconnected; bodies above 64 KiB count by themselves, with the same bound"`
+	Reassembly spi.Size `json:"reassembly" doc:"bytes of large bodies that may be under way to this side at once on one connection; a further one fails its own call; at least limits.message"`
 }
 
-// DefaultLimits returns the limits of docs/protocol.md §8.
+// DefaultLimits returns the limits of docs/protocol.md §9.
 func DefaultLimits() Limits {
-	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20}
+	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20, Reassembly: 64 << 20}
 }
 
 func (l Limits) validate() error {
@@ -34,6 +35,7 @@ func (l Limits) validate() error {
 		between("limits.metadata", l.Metadata, minMetadata, min(l.Message, 16<<20)),
 		between("limits.methods", l.Methods, 0, 1<<16),
 		between("limits.write_queue", l.WriteQueue, 64<<10, 1<<30),
+		between("limits.reassembly", l.Reassembly, minMessage, mostMessage),
 	)
 }
 
@@ -127,6 +129,9 @@ type ConsumerConfig struct {
 	Retry            Retry                `json:"retry"`
 	DrainTimeout     spi.Duration         `json:"drain_timeout" doc:"time allowed at the end of the program for calls under way"`
 	TLS              ConsumerTLS          `json:"tls"`
+	FrameTimeout     spi.Duration         `json:"frame_timeout" doc:"a provider is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	Checksum         bool                 `json:"checksum" doc:"whether requests carry a checksum of their arguments"`
+	CompressAbove    spi.Size             `json:"compress_above" doc:"arguments up to this size are not compressed"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
 
 	// Exactly one of Endpoints and Registry is set.
@@ -136,6 +141,9 @@ type ConsumerConfig struct {
 	SerializerName string           // what the handshake calls it
 	Serializer     spi.Serializer   // writes arguments and reads results
 	LoadBalancer   spi.LoadBalancer // chooses endpoints; closed by whoever opened it
+
+	CompressorName string         // what the handshake calls it; "" if Compressor is nil
+	Compressor     spi.Compressor // of arguments, and of results; nil: none
 
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
@@ -148,6 +156,7 @@ func DefaultConsumerConfig() ConsumerConfig {
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
 		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second), TLS: ConsumerTLS{MinVersion: "1.2"},
+		FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
 	}
 }
 
@@ -158,6 +167,8 @@ func (c ConsumerConfig) Validate() error {
 		between("dial_timeout", c.DialTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("compress_above", c.CompressAbove, 0, mostMessage),
 		c.Reconnect.validate(),
 		c.Limits.validate(),
 		c.Retry.validate(),
@@ -185,8 +196,12 @@ type ProviderConfig struct {
 	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
 	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
 	TLS              ProviderTLS  `json:"tls"`
+	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	Checksum         bool         `json:"checksum" doc:"whether answers carry a checksum of their result"`
+	CompressAbove    spi.Size     `json:"compress_above" doc:"results up to this size are not compressed"`
 
 	Serializers map[string]spi.Serializer // what consumers may choose from, by name; not empty
+	Compressors map[string]spi.Compressor // the same; may be nil
 
 	Registry  spi.Registry // where to announce the services; nil: nowhere; closed by whoever opened it
 	Advertise string       // the address that the registry is told; "": where the listener listens
@@ -201,7 +216,7 @@ func DefaultProviderConfig() ProviderConfig {
 		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
 		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 1024,
-		TLS: ProviderTLS{MinVersion: "1.2"},
+		TLS: ProviderTLS{MinVersion: "1.2"}, FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
 	}
 }
 
@@ -212,6 +227,8 @@ func (c ProviderConfig) Validate() error {
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
+		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		between("compress_above", c.CompressAbove, 0, mostMessage),
 		between("weight", c.Weight, 1, 1_000_000),
 		c.Limits.validate(),
 		c.HTTP.validate(),

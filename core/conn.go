@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ const mostMessage = 1 << 30
 // Why a connection ends; [reasonOf] turns them into words for users.
 var (
 	errTooLarge     = errors.New("frame larger than the limits announced")
+	errFrameStalled = errors.New("a frame was not whole within the frame timeout, and came at less than 4 KiB/s")
 	errWriteStalled = errors.New("the peer took no bytes for the write timeout")
 	errGoAway       = errors.New("the peer is shutting down")
 	errClosed       = errors.New("closed by this side")
@@ -63,6 +65,10 @@ type side interface {
 	// idle is called when all that one read brought was handled.
 	idle()
 
+	// collected takes a part whose last chunk has come. An error ends the connection.
+	// It must not block.
+	collected(p *part) error
+
 	// closing is called once, by whoever ends the connection, before anybody learns
 	// of the end and before the socket is closed: the connection must not be chosen
 	// any more. It must not block.
@@ -79,10 +85,13 @@ type conn struct {
 	remote string
 	out    outbox
 	in     *frameReader
+	parts  reassembly     // bodies that come in chunks
+	packs  packing        // how bodies travel
 	hello  wire.HelloBody // what this side says
 	begin  bool           // this side says it first
 
-	greetBy time.Time // end of the handshake timeout
+	greetBy      time.Time // end of the handshake timeout
+	frameTimeout time.Duration
 
 	once  sync.Once
 	cause error         // why it ended; read after ended is closed
@@ -99,21 +108,36 @@ type connConfig struct {
 	instance         uuid.UUID
 	serializers      []wire.Name
 	begin            bool
+	frameTimeout     time.Duration
+	compressors      []wire.Name
+	compressAbove    spi.Size
+	checksum         bool
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	raw := newRawConn(nc)
 	c.side, c.nc, c.remote = s, nc, nameOf(nc.RemoteAddr())
-	c.begin, c.greetBy = cfg.begin, time.Now().Add(cfg.handshakeTimeout)
+	c.begin, c.greetBy, c.frameTimeout = cfg.begin, time.Now().Add(cfg.handshakeTimeout), cfg.frameTimeout
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
+	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
+	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor)}
 	c.ended = make(chan struct{})
 	c.hello = wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
-		Serializers: cfg.serializers, Agent: agent,
+		Serializers: cfg.serializers, Compressors: cfg.compressors, Agent: agent, Features: features,
 		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
 	}
 }
+
+// What a side may do only if the other one knows it, by the names of HELLO.
+const (
+	featureChunks   = "chunks"
+	featureChecksum = "checksum"
+)
+
+// features are those that this version knows.
+var features = []string{featureChunks, featureChecksum}
 
 // run is the whole life of the connection.
 func (c *conn) run() {
@@ -188,13 +212,24 @@ func (c *conn) handshake() error {
 		return c.refuse(wire.GoAwayProtocol, fmt.Sprintf("limits of %d and %d bytes are below %d and %d", peer.MaxMessage, peer.MaxMetadata, minMessage, minMetadata))
 	}
 	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
+	c.agree(peer)
 	if err := c.opened(peer); err != nil {
 		return err
 	}
 	if !c.begin {
 		c.sayHello()
 	}
+	c.in.skips, c.in.slack = true, c.frameTimeout
 	return c.nc.SetReadDeadline(time.Time{})
+}
+
+// agree uses the features that both sides know.
+func (c *conn) agree(peer wire.HelloBody) {
+	c.packs.checksum = c.packs.checksum && slices.Contains(peer.Features, featureChecksum)
+	c.packs.most = peer.MaxMessage
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.chunked = slices.Contains(peer.Features, featureChunks)
 }
 
 func (c *conn) sayHello() {
@@ -238,6 +273,10 @@ func (c *conn) readFrame() error {
 	case wire.Hello:
 		f.owned.release()
 		return protocolErrorf("a second HELLO")
+	case wire.Chunk:
+		if err := c.chunk(f); err != nil {
+			return err
+		}
 	default:
 		if err := c.handle(f); err != nil {
 			return err
@@ -248,6 +287,35 @@ func (c *conn) readFrame() error {
 		c.out.kick()
 	}
 	return nil
+}
+
+// chunk adds to a body. One that nobody waits for is dropped.
+func (c *conn) chunk(f frame) error {
+	defer f.owned.release()
+	p, known, err := c.parts.add(f)
+	if err != nil {
+		return err
+	}
+	if !known {
+		c.framesSkipped.Add(1)
+	}
+	if p == nil {
+		return nil
+	}
+	return c.collected(p)
+}
+
+// within reports whether a message, metadata and body together, is within the limits.
+// An error ends the connection: the message is beyond what is skipped.
+func (c *conn) within(metadata uint32, body uint64) (bool, error) {
+	size := uint64(metadata) + body
+	if size <= uint64(c.in.limits.Message) {
+		return true, nil
+	}
+	if size > mostSkipped {
+		return false, errTooLarge
+	}
+	return false, nil
 }
 
 // skip drops a frame of a type that this version does not know.
@@ -276,7 +344,7 @@ func reasonOf(cause error) (reason, text string) {
 	case errors.Is(cause, errClosed):
 		return spi.ReasonClosed, cause.Error()
 	case errors.As(cause, &wrong), errors.Is(cause, wire.ErrMagic), errors.Is(cause, wire.ErrCheck), errors.Is(cause, wire.ErrFlags),
-		errors.Is(cause, wire.ErrMalformed), errors.Is(cause, errTooLarge):
+		errors.Is(cause, wire.ErrMalformed), errors.Is(cause, errTooLarge), errors.Is(cause, errFrameStalled):
 		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
 	case errors.Is(cause, errHandshake):
 		return spi.ReasonConnecting, cause.Error()

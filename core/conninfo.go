@@ -82,7 +82,7 @@ func (c *conn) info(side, peer string, state ConnState) ConnInfo {
 	i.LastIn = max(0, i.Age-spi.Duration(c.in.traffic.last.Load()))
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	i.BytesOut, i.FramesOut, i.Queued = c.out.written.bytes, c.out.written.frames, c.out.queued+len(c.out.control)
+	i.BytesOut, i.FramesOut, i.Queued = c.out.written.bytes, c.out.written.frames, c.out.small.queued+c.out.large.queued+len(c.out.control)
 	if i.BytesOut > 0 {
 		i.LastOut = since(c.out.written.last)
 	}

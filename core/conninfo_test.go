@@ -46,17 +46,17 @@ func TestConnsOfBothSides(t *testing.T) {
 		time.Sleep(2 * time.Second)
 
 		out, in := w.one(c.Conns()), w.one(p.Conns())
-		if out.BytesOut < 100_000 || in.BytesIn != out.BytesOut || in.BytesOut != out.BytesIn || out.FramesOut != 2 || in.FramesIn != 1 {
-			t.Errorf("got  %+v\nand  %+v\nwant as much read as written, a HELLO and a request", out, in)
+		if out.BytesOut < 100_000 || in.BytesIn != out.BytesOut || in.BytesOut != out.BytesIn || out.FramesOut != 4 || in.FramesIn != 3 {
+			t.Errorf("got  %+v\nand  %+v\nwant as much read as written, a HELLO and a request with two chunks", out, in)
 		}
 		const age, ago = spi.Duration(62 * time.Second), spi.Duration(2 * time.Second)
 		want := core.ConnInfo{Side: "consumer", Peer: "p:1", State: core.ConnUp, Serializer: "json", InFlight: 1, Age: age, LastIn: age, LastOut: ago,
-			BytesIn: out.BytesIn, BytesOut: out.BytesOut, FramesOut: 2}
+			BytesIn: out.BytesIn, BytesOut: out.BytesOut, FramesOut: 4}
 		if out != want {
 			t.Errorf("consumer\ngot  %+v\nwant %+v", out, want)
 		}
 		want = core.ConnInfo{Side: "provider", Peer: in.Peer, State: core.ConnUp, Serializer: "json", InFlight: 1, Age: age, LastIn: ago, LastOut: age,
-			BytesIn: in.BytesIn, BytesOut: in.BytesOut, FramesIn: 1, FramesOut: 1}
+			BytesIn: in.BytesIn, BytesOut: in.BytesOut, FramesIn: 3, FramesOut: 1}
 		if in != want {
 			t.Errorf("provider\ngot  %+v\nwant %+v", in, want)
 		}
@@ -67,7 +67,7 @@ func TestConnsOfBothSides(t *testing.T) {
 		}
 		synctest.Wait()
 		out, in = w.one(c.Conns()), w.one(p.Conns())
-		if out.InFlight+in.InFlight+out.Queued+in.Queued != 0 || out.BytesIn != in.BytesOut || out.BytesIn < 100_000 || out.FramesIn != 1 {
+		if out.InFlight+in.InFlight+out.Queued+in.Queued != 0 || out.BytesIn != in.BytesOut || out.BytesIn < 100_000 || out.FramesIn != 3 {
 			t.Errorf("after the answer: got %+v and %+v, want nothing in flight", out, in)
 		}
 	})

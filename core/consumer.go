@@ -75,6 +75,8 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	switch {
 	case cfg.Serializer == nil || cfg.SerializerName == "":
 		return nil, errors.New("a consumer needs a serializer and its name")
+	case (cfg.Compressor == nil) != (cfg.CompressorName == ""):
+		return nil, errors.New("a compressor has a name, and a name a compressor")
 	case cfg.LoadBalancer == nil:
 		return nil, errors.New("a consumer needs a load balancer")
 	case (len(cfg.Endpoints) == 0) == (cfg.Registry == nil):
@@ -167,9 +169,14 @@ func (c *Consumer) retire() {
 func (c *Consumer) now() time.Duration { return time.Since(c.start) }
 
 func (c *Consumer) connConfig() connConfig {
+	var compressors []wire.Name
+	if c.cfg.Compressor != nil {
+		compressors = []wire.Name{{Number: 1, Name: c.cfg.CompressorName}}
+	}
 	return connConfig{
 		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
 		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
+		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum,
 	}
 }
 

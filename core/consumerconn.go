@@ -54,8 +54,25 @@ func (c *consumerConn) opened(peer wire.HelloBody) error {
 		return &serializerError{want, offered}
 	}
 	c.peer = peer
+	c.agreeCompressor(peer.Compressors)
 	close(c.ready)
 	return nil
+}
+
+// agreeCompressor compresses only if the provider has the same compressor.
+func (c *consumerConn) agreeCompressor(theirs []wire.Name) {
+	cfg := &c.endpoint.consumer.cfg
+	if cfg.Compressor == nil {
+		return
+	}
+	for _, n := range theirs {
+		if n.Name == cfg.CompressorName {
+			c.packs.compressor, c.packs.number = cfg.Compressor, c.hello.Compressors[0].Number
+			c.packs.theirs[n.Number] = cfg.Compressor
+			return
+		}
+	}
+	c.endpoint.log.WithField("compressor", cfg.CompressorName).Warn("the provider does not have the compressor; nothing is compressed")
 }
 
 // serializerError is a provider that cannot read what this consumer writes.
@@ -71,6 +88,14 @@ func (e *serializerError) Error() string {
 func (c *consumerConn) handle(f frame) error {
 	switch f.Type {
 	case wire.Response, wire.Error:
+		if f.over {
+			f.owned.release()
+			c.refuseAnswer(f.ID, tooLarge(f.Header, c.in.limits))
+			return nil
+		}
+		if f.Flags&wire.FlagMore != 0 {
+			return c.collect(f)
+		}
 		if !c.calls.answered(f) {
 			c.late.Add(1)
 		}
@@ -87,6 +112,61 @@ func (c *consumerConn) handle(f frame) error {
 		c.skip(f)
 	}
 	return nil
+}
+
+// collect begins to collect an answer that comes in parts. An error ends the
+// connection.
+func (c *consumerConn) collect(f frame) error {
+	size, err := wire.Whole(f.metadata())
+	var p *part
+	if err == nil {
+		p, err = newPart(f, size)
+	}
+	fits := false
+	if err == nil {
+		fits, err = c.within(f.Metadata, size)
+	}
+	if err != nil || !fits {
+		f.owned.release()
+		if err == nil {
+			c.refuseParts(f.ID, tooLarge(p.header, c.in.limits))
+		}
+		return err
+	}
+	p.data = f.keep()
+	entered, err := c.parts.begin(p, c.calls.waits)
+	if entered {
+		return nil
+	}
+	p.data.release()
+	if err == errReassembly {
+		c.refuseParts(f.ID, c.parts.tooMany(p))
+		return nil
+	}
+	c.late.Add(1)
+	return err
+}
+
+func (c *consumerConn) collected(p *part) error {
+	if !c.calls.answered(p.frame()) {
+		c.late.Add(1)
+	}
+	return nil
+}
+
+// refuseParts is refuseAnswer for one that has just begun: the provider is told to
+// send no more of it.
+func (c *consumerConn) refuseParts(id uint64, e *spi.Error) {
+	c.refuseAnswer(id, e)
+	c.out.sendControl(wire.Header{Type: wire.Cancel, ID: id}, nil)
+}
+
+// refuseAnswer fails a call whose answer this side does not take.
+func (c *consumerConn) refuseAnswer(id uint64, e *spi.Error) {
+	e.Sent = spi.SentMaybe
+	if !c.calls.refuse(id, e) {
+		c.late.Add(1)
+	}
 }
 
 func (c *consumerConn) idle() {}
@@ -120,12 +200,18 @@ func (c *consumerConn) finish(n int32) {
 
 func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
 
-func (c *consumerConn) closed(cause error) { c.calls.fail(cause) }
+func (c *consumerConn) closed(cause error) {
+	c.parts.close()
+	c.calls.fail(cause)
+}
 
 // start sends the request in s, whose payload belongs to the connection from here
 // on. Without an error finish(1) is due after await or outcome. Errors are
 // *spi.Error.
 func (c *consumerConn) start(ctx context.Context, s *callState) error {
+	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
+	c.packs.pack(&s.out)
+	s.out.waited = s.out.Flags&wire.FlagCompressed != 0                         // it took its time
 	head := headroom - wire.HeaderSize + len(s.target.key) + len(s.target.name) // at most what assign adds
 	metadata, message := head+s.out.metadata, head+len(s.out.payload.b)-headroom
 	if uint64(message) > c.peer.MaxMessage || uint64(metadata) > c.peer.MaxMetadata {
@@ -141,7 +227,6 @@ func (c *consumerConn) start(ctx context.Context, s *callState) error {
 	s.conn, s.waiter = c, w
 	others := c.inFlight.Add(1) > 1
 
-	s.out.Header = wire.Header{Type: wire.Request, Flags: s.flags, Serializer: c.hello.Serializers[0].Number}
 	s.out.assigner, s.out.wait, s.out.flush, s.out.yield = s, !s.hedging, true, others
 	if err := c.send(ctx, s); err != nil {
 		c.calls.put(w)
@@ -246,6 +331,7 @@ func (c *consumerConn) giveUp(s *callState) (spi.Sent, bool) {
 		return "", false
 	}
 	sent := c.out.cancel(s.id, w.position)
+	c.parts.drop(s.id)
 	c.calls.put(w)
 	return sent, true
 }
@@ -255,6 +341,12 @@ func (c *consumerConn) outcome(s *callState) error {
 	w := s.waiter
 	answer, err, position := w.answer, w.err, w.position
 	c.calls.put(w)
+	if s.out.large { // the answer may have come before the last chunk went
+		c.out.forget(s.id)
+	}
+	if refused, ok := err.(*spi.Error); ok {
+		return refused
+	}
 	if err != nil {
 		return lost(err, c.out.sent(position))
 	}

@@ -16,7 +16,9 @@ type order struct {
 func (o *order) opened(wire.HelloBody) error { return nil }
 func (o *order) handle(frame) error          { return nil }
 func (o *order) idle()                       {}
-func (o *order) closed(error)                {}
+
+func (o *order) collected(*part) error { return nil }
+func (o *order) closed(error)          {}
 
 func (o *order) closing(error) {
 	select {

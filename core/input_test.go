@@ -19,10 +19,30 @@ func mend(b []byte) []byte {
 		left := uint32(len(h) - wire.HeaderSize)
 		metadata := binary.BigEndian.Uint32(h[16:]) % (min(left, 200) + 1)
 		body := binary.BigEndian.Uint32(h[20:]) % (left - metadata + 1)
-		wire.PutHeader(h, wire.Header{Type: wire.Type(h[2] % 16), Flags: h[3] & 1, Serializer: h[4] % 5, Code: h[5], ID: binary.BigEndian.Uint64(h[8:]), Metadata: metadata, Body: body})
+		wire.PutHeader(h, wire.Header{Type: wire.Type(h[2] % 16), Flags: h[3] & 9, Serializer: h[4] % 5, Code: h[5], ID: binary.BigEndian.Uint64(h[8:]), Metadata: metadata, Body: body})
 		at += wire.HeaderSize + int(metadata+body)
 	}
 	return b
+}
+
+// inParts cuts a frame into one without a body and chunks of n bytes.
+func inParts(b []byte, n int) []byte {
+	h, err := wire.ParseHeader(b)
+	if err != nil {
+		panic(err)
+	}
+	metadata, body := b[wire.HeaderSize:][:h.Metadata], b[wire.HeaderSize+h.Metadata:]
+	h.Flags |= wire.FlagMore
+	cut := frameOf(h, wire.AppendWhole(slices.Clone(metadata), h.Body), nil)
+	for len(body) > 0 {
+		part := body[:min(n, len(body))]
+		chunk := wire.Header{Type: wire.Chunk, ID: h.ID}
+		if body = body[len(part):]; len(body) > 0 {
+			chunk.Flags = wire.FlagMore
+		}
+		cut = append(cut, frameOf(chunk, nil, part)...)
+	}
+	return cut
 }
 
 // FuzzProviderInput sends anything after a handshake. Nothing panics, nothing stays.
@@ -33,6 +53,7 @@ func FuzzProviderInput(f *testing.F) {
 		f.Add(half.bytes[s.start:s.end], true)
 	}
 	f.Add(callFrame(1, 1, "Much", seal("x")), true)
+	f.Add(inParts(callFrame(1, 1, "Say", seal("in parts")), 3), true)
 	f.Add(callFrame(1, 2, "Say", seal("x")), true)
 	f.Fuzz(func(t *testing.T, b []byte, mended bool) {
 		if mended {
@@ -65,6 +86,7 @@ func FuzzConsumerInput(f *testing.F) {
 	for _, s := range half.frames[1:] {
 		f.Add(half.bytes[s.start:s.end], true)
 	}
+	f.Add(inParts(frameOf(wire.Header{Type: wire.Response, Serializer: 3, ID: answeredCall}, nil, seal("in parts")), 5), true)
 	f.Fuzz(func(t *testing.T, b []byte, mended bool) {
 		if mended {
 			b = mend(b)

@@ -39,8 +39,8 @@ func TestOutboxUnderLoad(t *testing.T) {
 			reading.Wait()
 			_, _ = a.Close(), b.Close()
 			o.close(errClosed)
-			if o.queued != 0 || o.reach != o.accepted {
-				t.Errorf("got %d bytes queued and %d of %d handed over, want none and all", o.queued, o.reach, o.accepted)
+			if o.small.queued+o.large.queued != 0 || o.reach != o.accepted {
+				t.Errorf("got %d bytes queued and %d of %d handed over, want none and all", o.small.queued+o.large.queued, o.reach, o.accepted)
 			}
 		})
 	}

@@ -45,6 +45,7 @@ type letter struct {
 	id       uint64 // 0: not accepted
 	position uint64
 	canceled bool
+	large    bool // its body leaves in chunks
 }
 
 const mailboxTimeout = 10 * time.Second
@@ -90,8 +91,25 @@ func (l *letter) assign(f *outgoing, head []byte, position uint64) ([]byte, erro
 	return append(head, letterBytes(-l.serial, l.head)...), nil
 }
 
-// size is what the letter takes in the stream.
-func (l *letter) size() int { return wire.HeaderSize + l.head + l.body }
+// size is what the letter takes in the stream, but for chunks.
+func (l *letter) size() int {
+	if l.large {
+		return wire.HeaderSize + len(l.metadata())
+	}
+	return wire.HeaderSize + l.head + l.body
+}
+
+// metadata is that of its first frame.
+func (l *letter) metadata() []byte {
+	b := slices.Clone(letterBytes(-l.serial, l.head))
+	if l.large {
+		b = wire.AppendWhole(b, uint32(l.body))
+	}
+	return b
+}
+
+// inChunks is what a body takes in chunks.
+func inChunks(body int) int { return body + (body+chunkBody-1)/chunkBody*wire.HeaderSize }
 
 // post sends a letter in a goroutine of its own and returns when that has returned
 // or waits for room.
@@ -103,7 +121,7 @@ func (m *mailbox) postLetter(l *letter, f outgoing) *letter {
 	l.box, l.serial = m, len(m.posted)+1
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	m.posted = append(m.posted, l)
-	l.wait = f.wait
+	l.wait, l.large = f.wait, m.chunked && l.body > chunkBody
 	f.Type, f.assigner = wire.Request, l
 	f.payload = newBuffer(headroom + l.body)
 	f.payload.b = append(f.payload.b[:headroom], letterBytes(l.serial, l.body)...)
@@ -126,6 +144,7 @@ func (m *mailbox) withdraw(l *letter) {
 	m.t.Helper()
 	l.canceled = true
 	want := m.sent(l.position)
+	defer m.checkDropped(l)
 	if m.err == nil {
 		m.behind[l.id] = want == spi.SentNo
 		want = spi.SentMaybe
@@ -135,6 +154,18 @@ func (m *mailbox) withdraw(l *letter) {
 	}
 	m.lazy = false
 	synctest.Wait()
+}
+
+// checkDropped: of a request that was withdrawn no chunk waits.
+func (m *mailbox) checkDropped(l *letter) {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range slices.Concat(m.bulks.behind, m.bulks.ring) {
+		if b.id == l.id {
+			m.t.Fatalf("request %d, which was canceled: got %d bytes that wait, want none", l.id, b.left())
+		}
+	}
 }
 
 func (m *mailbox) say(t wire.Type, body int) {
@@ -172,8 +203,11 @@ func (m *mailbox) end(cause error) {
 			m.t.Errorf("letter %d: got still waiting for room after close, want an error", l.serial)
 		}
 	}
-	if m.flushing || len(m.waiting) != 0 || m.current.buffer != nil || len(m.segments) != 0 || len(m.control) != 0 {
-		m.t.Errorf("after close: got flushing %v, %d waiting, %d segments, %d bytes of control; want nothing", m.flushing, len(m.waiting), len(m.segments), len(m.control))
+	if m.bulks.writing != nil || len(m.bulks.behind) != 0 || len(m.bulks.ring) != 0 {
+		m.t.Errorf("after close: got %+v, want no large bodies", m.bulks)
+	}
+	if m.flushing || len(m.small.waiting)+len(m.large.waiting) != 0 || m.current.buffer != nil || len(m.segments) != 0 || len(m.control) != 0 {
+		m.t.Errorf("after close: got flushing %v, %d waiting, %d segments, %d bytes of control; want nothing", m.flushing, len(m.small.waiting), len(m.segments), len(m.control))
 	}
 }
 
@@ -181,13 +215,18 @@ func (m *mailbox) end(cause error) {
 type stream struct {
 	frames      []wire.Header // the last may be cut off
 	begun       map[uint64]bool
-	data, reach int // bytes of data handed over, and with those offered
+	data, reach int // bytes of data handed over, and with those offered, but for chunks
+
+	parts   map[uint64]int // bytes of the body in chunks that have begun
+	handed  int            // bytes of chunks handed over
+	started int            // bytes of the last chunk that are not
+	of      uint64         // whose chunk that is
 }
 
 // read checks every byte of every letter on the way.
 func (m *mailbox) read(h handed) stream {
 	m.t.Helper()
-	s := stream{begun: make(map[uint64]bool)}
+	s := stream{begun: make(map[uint64]bool), parts: make(map[uint64]int)}
 	for at := 0; at < h.took+h.pending; {
 		b := h.bytes[at:]
 		if len(b) < wire.HeaderSize {
@@ -202,6 +241,13 @@ func (m *mailbox) read(h handed) stream {
 		if f.Type == wire.Request {
 			s.begun[f.ID] = true
 			m.checkLetter(f, b[wire.HeaderSize:min(size, len(b))], m.proven-at-wire.HeaderSize)
+		}
+		if f.Type == wire.Chunk {
+			m.checkChunk(s, f, b[wire.HeaderSize:min(size, len(b))], m.proven-at-wire.HeaderSize)
+			s.parts[f.ID] += int(f.Body)
+			done := min(size, max(h.took-at, 0))
+			s.handed += done
+			s.started, s.of = size-done, f.ID
 		}
 		if f.Type == wire.Request || f.Type == wire.Cancel && m.behind[f.ID] {
 			s.data += min(size, max(h.took-at, 0))
@@ -220,15 +266,38 @@ func (m *mailbox) checkLetter(h wire.Header, payload []byte, from int) {
 		m.t.Fatalf("got frame %d, of %d accepted", h.ID, len(m.listed))
 	}
 	l := m.listed[h.ID-1]
-	if int(h.Metadata) != l.head || int(h.Body) != l.body {
-		m.t.Fatalf("frame %d: got %d+%d bytes, want %d+%d", h.ID, h.Metadata, h.Body, l.head, l.body)
+	want := l.metadata()
+	body := l.body
+	if l.large {
+		body = 0
 	}
+	if int(h.Metadata) != len(want) || int(h.Body) != body || (h.Flags&wire.FlagMore != 0) != l.large {
+		m.t.Fatalf("frame %d: got %d+%d bytes, flags %#x, want %d+%d, large %v", h.ID, h.Metadata, h.Body, h.Flags, len(want), body, l.large)
+	}
+	m.compare(h, payload, append(want, letterBytes(l.serial, body)...), from)
+}
+
+// checkChunk does that for the next part of a body.
+func (m *mailbox) checkChunk(s stream, h wire.Header, payload []byte, from int) {
+	m.t.Helper()
+	if !s.begun[h.ID] {
+		m.t.Fatalf("got a chunk of request %d before its first frame", h.ID)
+	}
+	l, at := m.listed[h.ID-1], s.parts[h.ID]
+	if h.Body == 0 || int(h.Body) > chunkBody || at+int(h.Body) > l.body || (h.Flags&wire.FlagMore != 0) != (at+int(h.Body) < l.body) {
+		m.t.Fatalf("chunk of request %d: got %d bytes at %d of %d, flags %#x", h.ID, h.Body, at, l.body, h.Flags)
+	}
+	m.compare(h, payload, letterBytes(l.serial, l.body)[at:], from)
+}
+
+// compare looks at what was not compared before.
+func (m *mailbox) compare(h wire.Header, payload, want []byte, from int) {
+	m.t.Helper()
 	if from = max(from, 0); from >= len(payload) {
 		return
 	}
-	want := append(slices.Clone(letterBytes(-l.serial, l.head)), letterBytes(l.serial, l.body)...)
 	if got, want := payload[from:], want[from:len(payload)]; !bytes.Equal(got, want) {
-		m.t.Fatalf("frame %d, from byte %d of %d: got %.40x, want %.40x", h.ID, from, l.head+l.body, got, want)
+		m.t.Fatalf("%s %d, from byte %d: got %.40x, want %.40x", h.Type, h.ID, from, got, want)
 	}
 }
 
@@ -247,21 +316,33 @@ func (m *mailbox) check() {
 			m.t.Fatalf("request %d at %d: got sent %q, want %q; the kernel took %d bytes and is offered %d", l.id, l.position, got, want, h.took, h.pending)
 		}
 	}
-	accepted := 0
+	accepted, chunks := 0, 0
+	if s.started > 0 && m.listed[s.of-1].canceled {
+		chunks = s.started
+	}
 	for _, l := range m.listed {
 		accepted += l.size()
+		if l.large && !l.canceled {
+			chunks += inChunks(l.body) - inChunks(s.parts[l.id])
+			if l.id == s.of {
+				chunks += s.started
+			}
+		}
 		if m.behind[l.id] {
 			accepted += wire.HeaderSize
 		}
 	}
-	if m.accepted != uint64(accepted) || m.reach != uint64(s.reach) || m.queued != accepted-s.data {
-		m.t.Fatalf("got accepted %d, reach %d, queued %d; want %d, %d, %d", m.accepted, m.reach, m.queued, accepted, s.reach, accepted-s.data)
+	if m.accepted != uint64(accepted) || m.reach != uint64(s.reach) || m.small.queued != accepted-s.data {
+		m.t.Fatalf("got accepted %d, reach %d, queued %d; want %d, %d, %d", m.accepted, m.reach, m.small.queued, accepted, s.reach, accepted-s.data)
+	}
+	if m.large.queued != chunks {
+		m.t.Fatalf("got %d bytes of chunks queued, want %d", m.large.queued, chunks)
 	}
 	m.mu.Lock() // also orders what was read here before what happens next
 	defer m.mu.Unlock()
 	m.checkWaiting()
-	if h.open && !m.lazy && m.err == nil && (m.queued > 0 || len(m.control) > 0 || m.pinged || m.flushing) {
-		m.t.Fatalf("got %d bytes of data, %d of control, pong %v, flushing %v, though the kernel takes more; want nothing left", m.queued, len(m.control), m.pinged, m.flushing)
+	if h.open && !m.lazy && m.err == nil && (m.small.queued+m.large.queued > 0 || len(m.control) > 0 || m.pinged || m.flushing) {
+		m.t.Fatalf("got %d bytes of data, %d of control, pong %v, flushing %v, though the kernel takes more; want nothing left", m.small.queued, len(m.control), m.pinged, m.flushing)
 	}
 }
 
@@ -281,6 +362,10 @@ func (m *mailbox) checkOrder(s stream) {
 				m.t.Fatalf("frame %d of the stream: got CANCEL %d before request %d, or again", i, f.ID, next)
 			}
 			ended[f.ID] = true
+		case wire.Chunk:
+			if ended[f.ID] {
+				m.t.Fatalf("frame %d of the stream: got a chunk of request %d after its CANCEL", i, f.ID)
+			}
 		case wire.Pong:
 			if int64(f.ID) <= pong || f.ID > m.asked {
 				m.t.Fatalf("got PONG %d after PONG %d and PING %d", f.ID, pong, m.asked)
@@ -294,23 +379,26 @@ func (m *mailbox) checkOrder(s stream) {
 // held.
 func (m *mailbox) checkWaiting() {
 	m.t.Helper()
-	waiting := 0
-	for _, l := range m.posted {
-		switch {
-		case !l.done:
-			waiting++
-		case waiting > 0 && l.err == nil && l.wait:
-			m.t.Fatalf("letter %d was accepted before one that waited longer", l.serial)
+	for _, lane := range []*lane{&m.small, &m.large} {
+		waiting := 0
+		for _, l := range m.posted {
+			if l.done && (l.err == nil) != (l.id != 0) {
+				m.t.Fatalf("letter %d: got error %v with id %d", l.serial, l.err, l.id)
+			}
+			switch {
+			case l.large != (lane == &m.large):
+			case !l.done:
+				waiting++
+			case waiting > 0 && l.err == nil && l.wait:
+				m.t.Fatalf("letter %d was accepted before one that waited longer", l.serial)
+			}
 		}
-		if l.done && (l.err == nil) != (l.id != 0) {
-			m.t.Fatalf("letter %d: got error %v with id %d", l.serial, l.err, l.id)
+		if waiting != len(lane.waiting) {
+			m.t.Fatalf("%d senders have not returned, %d wait for room", waiting, len(lane.waiting))
 		}
-	}
-	if waiting != len(m.waiting) {
-		m.t.Fatalf("%d senders have not returned, %d wait for room", waiting, len(m.waiting))
-	}
-	if m.err == nil && waiting > 0 && m.fits(m.waiting[0].need) {
-		m.t.Fatalf("the first of %d senders waits for %d bytes, though only %d of %d are queued", waiting, m.waiting[0].need, m.queued, m.limit)
+		if m.err == nil && waiting > 0 && lane.fits(lane.waiting[0].need) {
+			m.t.Fatalf("the first of %d senders waits for %d bytes, though only %d of %d are queued", waiting, lane.waiting[0].need, lane.queued, lane.limit)
+		}
 	}
 }
 

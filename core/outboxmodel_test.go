@@ -39,7 +39,7 @@ func scripts(n, length int) []script {
 // sizes are bodies around every boundary of the outbox.
 var sizes = [...]int{
 	0, 1, 100, 1000, 4000, copyLimit - wire.HeaderSize - 1, copyLimit - wire.HeaderSize, copyLimit - wire.HeaderSize + 1,
-	segmentSize/2 - wire.HeaderSize, segmentSize, quantum - wire.HeaderSize, quantum - wire.HeaderSize + 1, quantum * 5 / 2,
+	segmentSize/2 - wire.HeaderSize, chunkBody, chunkBody + 1, segmentSize, 2 * chunkBody, quantum - wire.HeaderSize, quantum - wire.HeaderSize + 1, quantum * 5 / 2,
 }
 
 // runOutbox runs one program on an outbox and checks everything after every step.
@@ -49,6 +49,7 @@ func runOutbox(t *testing.T, s script) {
 	first := s.next()
 	limits := [...]int{500, 10_000, segmentSize, 4 * quantum}
 	m := newMailbox(t, newKernel(1000*(first>>4)), first&1 == 0, limits[first>>1&3])
+	m.chunked = first&8 == 0
 	defer m.end(errClosed)
 	for step := 0; len(s) > 0 && step < 150; step++ {
 		stepOutbox(m, &s)

@@ -106,14 +106,14 @@ func newWorld(t *testing.T, queue spi.Size) *world {
 	w := &world{t: t, served: &runs{of: make(map[string]int)}}
 	w.handlers = &echo{block: make(chan struct{}), ran: w.served.note}
 	w.provider = newEchoProvider(t, w.handlers, func(cfg *ProviderConfig, s *Service) {
-		cfg.Limits.WriteQueue, cfg.MaxRequests = queue, 40
+		cfg.Limits.WriteQueue, cfg.MaxRequests, cfg.Checksum = queue, 40, queue < 1<<20
 		if err := s.Inline("Much"); err != nil {
 			t.Fatal(err)
 		}
 	})
 	w.consumer = newEchoConsumer(t, func(cfg *ConsumerConfig) {
 		cfg.Endpoints = []spi.Endpoint{{Address: "a:1"}, {Address: "b:1"}}
-		cfg.Limits.WriteQueue = queue
+		cfg.Limits.WriteQueue, cfg.Checksum = queue, queue < 1<<20
 		cfg.Dial = w.dial
 	}, nil)
 	return w
@@ -176,7 +176,7 @@ func (w *world) step(s *script) bool {
 	case 9, 10:
 		w.call("Wait", s.next()*400, time.Duration(s.next()+1)*10*time.Millisecond)
 	case 11, 12:
-		w.call("Much", s.next()%50, time.Minute)
+		w.call("Much", s.next()%100, time.Minute)
 	case 13, 14:
 		w.call("Say", s.next()*400, 10*time.Second)
 	case 15:

@@ -26,6 +26,7 @@ type Provider struct {
 	cfg         ProviderConfig
 	instance    uuid.UUID
 	serializers []wire.Name // numbered by order of name
+	compressors []wire.Name // in the same way
 	invoke      spi.InvokeFunc
 	queue       workQueue
 	requests    sync.Pool // of *request
@@ -66,6 +67,9 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	if len(cfg.Serializers) == 0 || len(cfg.Serializers) > 255 {
 		return nil, fmt.Errorf("a provider offers 1 to 255 serializers, not %d", len(cfg.Serializers))
 	}
+	if len(cfg.Compressors) > 255 {
+		return nil, fmt.Errorf("a provider offers at most 255 compressors, not %d", len(cfg.Compressors))
+	}
 	if cfg.Log == nil {
 		cfg.Log = silent()
 	}
@@ -74,9 +78,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 		return nil, fmt.Errorf("make an instance id: %w", err)
 	}
 	p := &Provider{cfg: cfg, instance: instance, services: make(map[string]*Service), listeners: make(map[net.Listener]bool), conns: make(map[*providerConn]bool), quiet: make(chan struct{}, 1)}
-	for i, name := range slices.Sorted(maps.Keys(cfg.Serializers)) {
-		p.serializers = append(p.serializers, wire.Name{Number: uint8(i + 1), Name: name})
-	}
+	p.serializers, p.compressors = numbered(cfg.Serializers), numbered(cfg.Compressors)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
 	p.methods.Store(new(map[string]map[string]served))
@@ -93,6 +95,15 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 		p.add(p.introspection())
 	}
 	return p, nil
+}
+
+// numbered gives names their numbers in HELLO.
+func numbered[T any](byName map[string]T) []wire.Name {
+	var names []wire.Name
+	for i, name := range slices.Sorted(maps.Keys(byName)) {
+		names = append(names, wire.Name{Number: uint8(i + 1), Name: name})
+	}
+	return names
 }
 
 // Register adds a service. Services may be added while the Provider serves; those
@@ -166,7 +177,8 @@ func (p *Provider) release() {
 func (p *Provider) connConfig() connConfig {
 	return connConfig{
 		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
-		instance: p.instance, serializers: p.serializers,
+		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
+		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum,
 	}
 }
 

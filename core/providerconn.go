@@ -80,7 +80,24 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.mu.Lock()
 	c.offered = cmp.Or(strings.Join(both, ","), "none")
 	c.mu.Unlock()
+	c.agreeCompressors(peer.Compressors)
 	return nil
+}
+
+// agreeCompressors compresses answers with the first of the consumer's compressors
+// that this side has too.
+func (c *providerConn) agreeCompressors(theirs []wire.Name) {
+	for _, n := range theirs {
+		own := c.provider.cfg.Compressors[n.Name]
+		if own == nil {
+			continue
+		}
+		c.packs.theirs[n.Number] = own
+		if c.packs.compressor == nil {
+			i := slices.IndexFunc(c.hello.Compressors, func(o wire.Name) bool { return o.Name == n.Name })
+			c.packs.compressor, c.packs.number = own, c.hello.Compressors[i].Number
+		}
+	}
 }
 
 func (c *providerConn) handle(f frame) error {
@@ -95,6 +112,10 @@ func (c *providerConn) handle(f frame) error {
 		if ctx != nil {
 			ctx.abandon(context.Canceled)
 		}
+		if p := c.parts.drop(f.ID); p != nil {
+			c.answered(p.request)
+		}
+		c.out.forget(f.ID)
 	case wire.GoAway:
 		f.owned.release()
 		c.mu.Lock()
@@ -125,12 +146,17 @@ func (c *providerConn) idle() {
 
 // request accepts one request, or answers why not. An error ends the connection.
 func (c *providerConn) request(f frame) error {
-	meta, err := wire.ParseRequestMeta(f.metadata())
-	if err != nil {
-		return err
+	if f.over && f.payload == nil { // if it defined a method, that is lost
+		reply := errorReply(f.ID, tooLarge(f.Header, c.in.limits), nil)
+		return c.reply(&reply, false)
 	}
-	target, err := c.served(meta)
+	meta, err := wire.ParseRequestMeta(f.metadata())
+	var target served
+	if err == nil {
+		target, err = c.served(meta)
+	}
 	if err != nil {
+		f.owned.release()
 		return err
 	}
 	r, refusal := c.newRequest(f, meta, target)
@@ -139,16 +165,71 @@ func (c *providerConn) request(f frame) error {
 		reply := errorReply(f.ID, refusal, nil)
 		return c.reply(&reply, false)
 	}
-	if r.target.method.Inline && !c.out.full() {
-		r.run()
+	if f.Flags&wire.FlagMore != 0 {
+		return c.collect(f, meta.Whole, r)
+	}
+	if c.inline(r) {
 		return nil
 	}
-	r.mayWait = true
 	if err := c.accept(r); err != nil {
 		r.free()
 		return err
 	}
+	c.enqueue(r)
+	return nil
+}
+
+// inline runs a request in the reader, if its method wants that and nothing speaks
+// against it: answers that wait, or a body to decompress.
+func (c *providerConn) inline(r *request) bool {
+	if !r.target.method.Inline || r.header.Flags&wire.FlagCompressed != 0 || c.out.full() {
+		return false
+	}
+	r.run()
+	return true
+}
+
+// enqueue hands an accepted request to the workers, with the others of this read.
+func (c *providerConn) enqueue(r *request) {
+	r.mayWait = true
 	c.batch = append(c.batch, r)
+}
+
+// collect accepts a request whose body comes in parts. What has come of it is the
+// request's payload.
+func (c *providerConn) collect(f frame, size uint64, r *request) error {
+	p, err := newPart(f, size)
+	fits := false
+	if err == nil {
+		fits, err = c.within(f.Metadata, size)
+	}
+	if err == nil {
+		err = c.accept(r)
+	}
+	if err != nil {
+		r.free()
+		return err
+	}
+	refusal := tooLarge(p.header, c.in.limits)
+	if fits {
+		p.data, p.request = r.payload, r
+		if _, err = c.parts.begin(p, nil); err == nil {
+			r.payload = nil
+			return nil
+		}
+		refusal = c.parts.tooMany(p) // an id in use was refused before
+	}
+	r.fail(refusal)
+	c.answered(r)
+	return nil
+}
+
+func (c *providerConn) collected(p *part) error {
+	r := p.request
+	r.payload = p.data
+	if !c.inline(r) {
+		c.enqueue(r)
+	}
 	return nil
 }
 
@@ -210,7 +291,11 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 
 // takes reports whether an answer is within what the consumer takes.
 func (c *providerConn) takes(f *outgoing) bool {
-	return uint64(len(f.payload.b)-headroom) <= c.maxMessage && uint64(f.metadata) <= c.maxMetadata
+	message, metadata := len(f.payload.b)-headroom, f.metadata
+	if c.out.chunked && message-metadata > chunkBody {
+		message, metadata = message+wire.MostWhole, metadata+wire.MostWhole
+	}
+	return uint64(message) <= c.maxMessage && uint64(metadata) <= c.maxMetadata
 }
 
 // answered removes a request, and closes a connection after its last answer when
@@ -242,6 +327,9 @@ func (c *providerConn) closed(cause error) {
 	c.mu.Unlock()
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
+	}
+	for _, p := range c.parts.close() {
+		c.answered(p.request)
 	}
 	c.idle()
 	c.provider.lobby.leave(c)

@@ -162,7 +162,7 @@ func TestProviderConsumerThatNeverReads(t *testing.T) {
 		defer p.mu.Unlock()
 		if len(p.conns) != 0 {
 			for c := range p.conns {
-				t.Errorf("got a connection with %d bytes queued, want it closed", c.out.queued)
+				t.Errorf("got a connection with %d bytes queued, want it closed", c.out.small.queued)
 			}
 		}
 	})

@@ -12,6 +12,13 @@ import (
 // throughput, 16 to 64 KiB are within a tenth of each other.
 const readBuffer = 64 << 10
 
+// mostChunk is the most of a body that one chunk may hold, in bytes.
+const mostChunk = 64 << 10
+
+// minRate is what a frame must bring to be waited for beyond its time, in bytes per
+// second.
+const minRate = 4 << 10
+
 // frameReader cuts a connection into frames. It holds memory only while there are
 // unread bytes, so an idle connection costs a goroutine and no buffer. One
 // goroutine uses it.
@@ -20,6 +27,11 @@ type frameReader struct {
 	raw *rawConn // nil: no descriptor
 
 	limits Limits
+	skips  bool          // messages beyond the limits are skipped, up to mostSkipped
+	slack  time.Duration // a frame that has begun must be whole within it; 0: whenever
+
+	armed bool // the connection has a deadline for the frame being read
+	came  int  // bytes since then
 
 	buf  *buffer // nil: no unread bytes
 	r, w int     // unread bytes are buf.b[r:w]
@@ -34,7 +46,7 @@ type frameReader struct {
 
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
 	r := &frameReader{nc: nc, raw: raw, limits: limits, traffic: traffic{since: time.Now()}}
-	r.take, r.drop = r.room, r.release
+	r.take, r.drop = r.room, r.wait
 	return r
 }
 
@@ -45,6 +57,10 @@ type frame struct {
 	wire.Header
 	payload []byte
 	owned   *buffer
+
+	// over: the message is beyond the limits and was skipped. payload is its metadata
+	// if that is not, and nil otherwise.
+	over bool
 }
 
 func (f *frame) metadata() []byte { return f.payload[:f.Metadata:f.Metadata] }
@@ -61,8 +77,9 @@ func (f *frame) keep() *buffer {
 }
 
 // next returns the next frame. Errors: those of [wire.ParseHeader], errTooLarge,
-// and of the connection; io.EOF only between frames.
+// errFrameStalled, and of the connection; io.EOF only between frames.
 func (r *frameReader) next() (frame, error) {
+	r.disarm()
 	if err := r.fill(wire.HeaderSize); err != nil {
 		if err == io.EOF && r.w > r.r {
 			err = io.ErrUnexpectedEOF
@@ -74,6 +91,9 @@ func (r *frameReader) next() (frame, error) {
 		return frame{}, err
 	}
 	if int64(h.Metadata) > int64(r.limits.Metadata) || int64(h.Metadata)+int64(h.Body) > int64(r.limits.Message) {
+		return r.skip(h)
+	}
+	if h.Type == wire.Chunk && h.Body > mostChunk {
 		return frame{Header: h}, errTooLarge
 	}
 	size := int(h.Metadata) + int(h.Body)
@@ -87,19 +107,90 @@ func (r *frameReader) next() (frame, error) {
 		return f, nil
 	}
 	r.r += wire.HeaderSize
-	f.owned = newBuffer(size)
-	n := copy(f.owned.b[:size], r.buf.b[r.r:r.w])
-	r.r += n // that was all: the frame is larger than the buffer
-	r.release()
-	more, err := io.ReadFull(r.nc, f.owned.b[n:size])
-	r.traffic.add(more)
-	if err != nil {
+	if f.owned, err = r.own(size); err != nil {
+		return frame{}, noEOF(err)
+	}
+	f.payload = f.owned.b
+	return f, nil
+}
+
+// skip reads a message beyond the limits and keeps its metadata only, which may
+// define a method.
+func (r *frameReader) skip(h wire.Header) (frame, error) {
+	f := frame{Header: h, over: true}
+	switch h.Type {
+	case wire.Hello, wire.Cancel, wire.Ping, wire.Pong, wire.GoAway, wire.Chunk:
+		return f, errTooLarge
+	}
+	metadata, rest := int(h.Metadata), int64(h.Body)
+	if !r.skips || int64(h.Metadata)+rest > mostSkipped {
+		return f, errTooLarge
+	}
+	if h.Metadata > uint32(r.limits.Metadata) {
+		metadata, rest = 0, rest+int64(h.Metadata)
+	}
+	r.r += wire.HeaderSize
+	var err error
+	if metadata > 0 {
+		if f.owned, err = r.own(metadata); err != nil {
+			return frame{}, noEOF(err)
+		}
+		f.payload = f.owned.b
+	}
+	if err := r.discard(rest); err != nil {
 		f.owned.release()
 		return frame{}, noEOF(err)
 	}
-	f.owned.b = f.owned.b[:size]
-	f.payload = f.owned.b
 	return f, nil
+}
+
+// own returns the next size bytes in a buffer of their own. Memory grows with what
+// has come.
+func (r *frameReader) own(size int) (*buffer, error) {
+	b := newBuffer(min(size, readBuffer))
+	n := min(size, r.w-r.r)
+	b.b = append(b.b, r.buf.b[r.r:r.r+n]...)
+	r.r += n
+	r.release()
+	for have := n; have < size; have = len(b.b) {
+		b = b.grow(min(size-have, readBuffer), size)
+		n, err := r.readRest(b.b[have:min(cap(b.b), size)])
+		b.b = b.b[:have+n]
+		if err != nil && len(b.b) < size {
+			b.release()
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// discard reads n bytes and forgets them.
+func (r *frameReader) discard(n int64) error {
+	here := min(n, int64(r.w-r.r))
+	r.r += int(here)
+	r.release()
+	if n -= here; n == 0 {
+		return nil
+	}
+	b := newBuffer(readBuffer)
+	defer b.release()
+	for n > 0 {
+		got, err := r.readRest(b.b[:min(n, readBuffer)])
+		if n -= int64(got); err != nil && n > 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRest reads into b in the middle of a frame. It may return neither bytes nor an
+// error.
+func (r *frameReader) readRest(b []byte) (int, error) {
+	r.arm()
+	n, err := r.nc.Read(b)
+	r.came += n
+	r.traffic.add(n)
+	return n, r.late(err)
 }
 
 // more reports whether a whole frame is already here, so that the next call of
@@ -125,7 +216,7 @@ func (r *frameReader) fill(n int) error {
 			r.w = copy(r.buf.b[:readBuffer], r.buf.b[r.r:r.w])
 			r.r = 0
 		}
-		if err := r.read(); err != nil {
+		if err := r.late(r.read()); err != nil {
 			return err
 		}
 	}
@@ -142,6 +233,7 @@ func (r *frameReader) read() error {
 	}
 	n, err := r.raw.readSome(r.take, r.drop)
 	r.w += n
+	r.came += n
 	r.traffic.add(n)
 	return err
 }
@@ -151,6 +243,7 @@ func (r *frameReader) readPlain() error {
 	into := r.first[:]
 	if r.buf != nil {
 		into = r.room()
+		r.arm()
 	}
 	n, err := r.nc.Read(into)
 	if n == 0 {
@@ -160,6 +253,7 @@ func (r *frameReader) readPlain() error {
 		copy(r.room(), into[:n])
 	}
 	r.w += n
+	r.came += n
 	r.traffic.add(n)
 	return nil
 }
@@ -173,6 +267,14 @@ func (r *frameReader) room() []byte {
 	return r.buf.b[r.w:readBuffer]
 }
 
+// wait is called when there is no data: between frames memory is given back, within
+// one its time begins.
+func (r *frameReader) wait() {
+	if r.release(); r.buf != nil {
+		r.arm()
+	}
+}
+
 // release gives the buffer back if nothing in it is unread.
 func (r *frameReader) release() {
 	if r.r == r.w {
@@ -184,6 +286,37 @@ func (r *frameReader) release() {
 func (r *frameReader) close() {
 	r.buf.release()
 	r.buf, r.r, r.w = nil, 0, 0
+}
+
+// arm begins the time of a frame that is not whole yet, unless it has begun.
+func (r *frameReader) arm() {
+	if r.slack == 0 || r.armed {
+		return
+	}
+	r.armed, r.came = true, 0
+	_ = r.nc.SetReadDeadline(time.Now().Add(r.slack))
+}
+
+// disarm is for the time between frames, which nothing bounds.
+func (r *frameReader) disarm() {
+	if r.armed {
+		r.armed = false
+		_ = r.nc.SetReadDeadline(time.Time{})
+	}
+}
+
+// late looks at the end of a frame's time: if it is long, and comes as it should, it
+// gets as much time again.
+func (r *frameReader) late(err error) error {
+	if err == nil || !r.armed || !isTimeout(err) {
+		return err
+	}
+	if r.came < int(minRate*r.slack.Seconds()) {
+		return errFrameStalled
+	}
+	r.armed = false
+	r.arm()
+	return nil
 }
 
 // noEOF is for an end in the middle of a frame.

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -20,6 +21,14 @@ type pieces struct {
 	left     [][]byte
 	err      error
 	waits    func() // called before each piece: there is nothing to read right now
+
+	deadlines int // how often one was set or lifted
+}
+
+// SetReadDeadline implements [net.Conn].
+func (p *pieces) SetReadDeadline(time.Time) error {
+	p.deadlines++
+	return nil
 }
 
 // Read implements [net.Conn].
@@ -217,6 +226,168 @@ func TestFrameReaderLimits(t *testing.T) {
 			}
 			if test.want == errTooLarge && largest > readBuffer {
 				t.Errorf("got a buffer of %d bytes, want none beyond %d", largest, readBuffer)
+			}
+		})
+	}
+}
+
+// A message beyond the limits is skipped, with nothing kept but metadata that is
+// within them, however it is cut.
+func TestFrameReaderSkips(t *testing.T) {
+	limits := Limits{Message: 100_000, Metadata: 2000}
+	b := appendFrame(nil, 1, 3, 5)
+	b = appendFrame(b, 2, 7, 300_000)
+	b = appendFrame(b, 3, 2001, 40)
+	b = appendFrame(b, 4, 0, 100_001)
+	b = appendFrame(b, 5, 0, 99_000)
+	b = appendFrame(b, 6, 2001, 0)
+	want := []string{"1: 8", "2: 7, skipped", "3: 0, skipped", "4: 0, skipped", "5: 99000", "6: 0, skipped"}
+	for _, cut := range [][][]byte{every(b, len(b)), every(b, 7777), every(b, readBuffer), cutAt(b, 30, 40, 60, 70_000)} {
+		for _, form := range readerForms {
+			l := openLedger(t)
+			r, closeForm := form.open(t, cut, limits, io.EOF)
+			r.skips = true
+			var got []string
+			for {
+				f, err := r.next()
+				if err != nil {
+					if err != io.EOF {
+						t.Errorf("%s, %d pieces: got %v, want the end", form.name, len(cut), err)
+					}
+					break
+				}
+				text := fmt.Sprintf("%d: %d", f.ID, len(f.payload))
+				if f.over {
+					text += ", skipped"
+				}
+				if !bytes.Equal(f.payload, letterBytes(int(f.ID), len(f.payload))) {
+					t.Errorf("%s, %d pieces, frame %d: got other bytes", form.name, len(cut), f.ID)
+				}
+				got = append(got, text)
+				f.owned.release()
+			}
+			r.close()
+			closeForm()
+			l.settle()
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, %d pieces: got %q, want %q", form.name, len(cut), got, want)
+			}
+		}
+	}
+}
+
+// What is skipped costs no memory, and what is too large, or no message, is not
+// skipped.
+func TestFrameReaderSkipsNoMoreThan(t *testing.T) {
+	limits := Limits{Message: 100_000, Metadata: 2000}
+	for _, test := range []struct {
+		name           string
+		typ            wire.Type
+		metadata, body uint32
+		want           error
+	}{
+		{"as much as is skipped", wire.Request, 0, mostSkipped, io.ErrUnexpectedEOF},
+		{"one byte more", wire.Request, 0, mostSkipped + 1, errTooLarge},
+		{"one byte more, with metadata", wire.Error, mostSkipped, 1, errTooLarge},
+		{"more than 32 bits", wire.Response, 1<<32 - 1, 1<<32 - 1, errTooLarge},
+		{"of a later version", 99, 0, mostSkipped, io.ErrUnexpectedEOF},
+		{"a ping", wire.Ping, 0, 100_001, errTooLarge},
+		{"a chunk", wire.Chunk, 0, 100_001, errTooLarge},
+		{"a chunk above 64 KiB", wire.Chunk, 0, mostChunk + 1, errTooLarge},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			largest := 0
+			traceBuffer = func(b *buffer, taken bool) { largest = max(largest, cap(b.b)) }
+			defer func() { traceBuffer = nil }()
+			b := wire.AppendHeader(nil, wire.Header{Type: test.typ, Metadata: test.metadata, Body: test.body})
+			r, closeForm := openPlain(t, [][]byte{b, make([]byte, 1000)}, limits, io.EOF)
+			defer closeForm()
+			r.skips = true
+			if _, err := readAll(r); !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if largest > readBuffer {
+				t.Errorf("got a buffer of %d bytes, want none beyond %d", largest, readBuffer)
+			}
+		})
+	}
+}
+
+// Memory for a large frame grows with what has come of it.
+func TestFrameReaderGrows(t *testing.T) {
+	largest := 0
+	traceBuffer = func(b *buffer, taken bool) { largest = max(largest, cap(b.b)) }
+	defer func() { traceBuffer = nil }()
+	b := wire.AppendHeader(nil, wire.Header{Type: wire.Response, Body: 10 << 20})
+	r, closeForm := openPlain(t, every(append(b, make([]byte, 100_000)...), 1000), DefaultLimits(), io.EOF)
+	defer closeForm()
+	if _, err := readAll(r); err != io.ErrUnexpectedEOF {
+		t.Errorf("got %v, want %v", err, io.ErrUnexpectedEOF)
+	}
+	if largest > 1<<20 {
+		t.Errorf("got a buffer of %d bytes for 100000 that came, want no more than 1 MiB", largest)
+	}
+}
+
+// A frame that comes at once needs no deadline; a slow one needs one, however many
+// pieces it comes in.
+func TestFrameReaderSetsFewDeadlines(t *testing.T) {
+	b := appendFrame(nil, 1, 3, 50)
+	whole := bytes.Repeat(b, 10)
+	for _, form := range readerForms {
+		for _, test := range []struct {
+			name string
+			cut  [][]byte
+			want int // set and lifted
+		}{
+			{"whole", every(whole, len(b)), 0},
+			{"together", every(whole, len(whole)), 0},
+			{"byte by byte", every(whole, 1), 20},
+		} {
+			r, closeForm := form.open(t, test.cut, DefaultLimits(), io.EOF)
+			r.slack = time.Minute
+			if got, err := readAll(r); len(got) != 10 || err != io.EOF {
+				t.Errorf("%s, %s: got %d frames, %v, want 10", form.name, test.name, len(got), err)
+			}
+			got := r.nc.(interface{ calls() int }).calls()
+			if form.name == "plain" && test.want == 0 { // it cannot know that the rest is there
+				test.want = min(got, 20)
+			}
+			if got != test.want {
+				t.Errorf("%s, %s: got %d deadlines set or lifted, want %d", form.name, test.name, got, test.want)
+			}
+			closeForm()
+		}
+	}
+}
+
+func (p *pieces) calls() int { return p.deadlines }
+
+// A frame of which no more comes ends the connection, on a socket too.
+func TestFrameReaderStalls(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		bytes int
+	}{{"in the header", 10}, {"in a small body", 50}, {"in a large body", 70_000}} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b := tcpPair(t)
+			defer a.Close()
+			defer b.Close()
+			r := newFrameReader(a, newRawConn(a), DefaultLimits())
+			defer r.close()
+			r.slack = 10 * time.Millisecond
+			frame := append(appendFrame(nil, 1, 0, 3), appendFrame(nil, 2, 0, 80_000)...)
+			if test.bytes < 1000 {
+				frame = append(appendFrame(nil, 1, 0, 3), appendFrame(nil, 2, 0, 800)...)
+			}
+			if _, err := b.Write(frame[:wire.HeaderSize+3+test.bytes]); err != nil {
+				t.Fatal(err)
+			}
+			if f, err := r.next(); err != nil || f.ID != 1 {
+				t.Errorf("got frame %d, %v, want 1", f.ID, err)
+			}
+			if _, err := r.next(); err != errFrameStalled {
+				t.Errorf("got %v, want %v", err, errFrameStalled)
 			}
 		})
 	}

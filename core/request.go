@@ -21,7 +21,7 @@ type request struct {
 	target   served
 	offer    offer
 	ctx      *handlerContext
-	list     bool    // the body is a list of arguments
+	header   wire.Header
 	payload  *buffer // metadata and body; nil once they are decoded
 	metadata int     // bytes of metadata in payload
 	pairs    int     // user metadata in it
@@ -72,9 +72,14 @@ func (r *request) serve() error {
 
 // decode reads the body into args.
 func (r *request) decode(args spi.Args) error {
-	body, want := r.payload.b[r.metadata:], args.Len()
-	list, got := wire.List{}, 1
-	if r.list {
+	body, own, failure := r.conn.packs.unpack(r.header, r.payload.b[r.metadata:])
+	if failure != nil {
+		return failure
+	}
+	defer own.release()
+	isList := r.header.Flags&wire.FlagList != 0
+	list, got, want := wire.List{}, 1, args.Len()
+	if isList {
 		var err error
 		if list, got, err = wire.ReadList(body); err != nil {
 			return r.target.invalid("arguments: %v", err)
@@ -83,7 +88,7 @@ func (r *request) decode(args spi.Args) error {
 	if got != want {
 		return r.target.invalid("want %s, got %d", count(want, "argument"), got)
 	}
-	if !r.list {
+	if !isList {
 		if err := r.offer.Decode(body, args.At(0)); err != nil {
 			return r.target.invalid("argument 1: %v", err)
 		}
@@ -141,7 +146,8 @@ func (r *request) answer() error {
 			return &spi.Error{Code: spi.Internal, Phase: spi.PhaseEncode, Message: "result: " + err.Error()}
 		}
 	}
-	if !r.conn.takes(&r.reply) {
+	r.conn.packs.pack(&r.reply)
+	if b = r.reply.payload; !r.conn.takes(&r.reply) {
 		defer b.release()
 		return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseEncode,
 			Message: fmt.Sprintf("the answer has %d bytes, %d of them metadata; the consumer takes %d and %d", len(b.b)-headroom, r.reply.metadata, r.conn.maxMessage, r.conn.maxMetadata)}
@@ -276,6 +282,8 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	switch {
 	case target.method == nil:
 		return nil, p.notFound(target.id)
+	case f.over:
+		return nil, tooLarge(f.Header, c.in.limits)
 	case o.Serializer == nil:
 		return nil, c.notOffered(o)
 	case !p.admit():
@@ -283,7 +291,7 @@ func (c *providerConn) newRequest(f frame, meta wire.RequestMeta, target served)
 	}
 	r := p.requests.Get().(*request)
 	r.conn, r.id, r.target, r.offer = c, f.ID, target, o
-	r.list, r.metadata, r.pairs = f.Flags&wire.FlagList != 0, int(f.Metadata), meta.Pairs
+	r.header, r.metadata, r.pairs = f.Header, int(f.Metadata), meta.Pairs
 	r.payload = f.keep()
 	r.ctx = &handlerContext{base: p.ctx, call: &r.call}
 	if meta.HasTimeout {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 const (
@@ -32,7 +34,7 @@ type waiter struct {
 
 	// Set by whoever decided, before done.
 	answer frame // payload in owned
-	err    error // the connection ended
+	err    error // the connection ended, or an *spi.Error: the answer was refused
 
 	timer *time.Timer // the caller's; nil until needed
 }
@@ -111,6 +113,28 @@ func (t *waiters) decide(id uint64) *waiter {
 		return nil
 	}
 	return w
+}
+
+// waits reports whether a call waits for its answer.
+func (t *waiters) waits(id uint64) bool {
+	entry := t.entry(uint32(id & slotMask))
+	if entry == nil || id == 0 {
+		return false
+	}
+	w := entry.Load()
+	return w != nil && w.id.Load() == id
+}
+
+// refuse decides a call by an answer that this side does not take. Nobody waits for
+// a late one.
+func (t *waiters) refuse(id uint64, err *spi.Error) bool {
+	w := t.decide(id)
+	if w == nil {
+		return false
+	}
+	w.err = err
+	w.done <- struct{}{}
+	return true
 }
 
 // fail decides every waiting call with err.

@@ -26,7 +26,8 @@ const (
 	// quantum bounds one write.
 	quantum = 128 << 10
 
-	// segmentSize is the room for small frames that leave in one write.
+	// segmentSize is the room for small frames that leave in one write, and the most
+	// that a chunk takes, header included.
 	segmentSize = 64 << 10
 
 	// yieldBelow: with less than this waiting, whoever flushes lets the others
@@ -51,7 +52,6 @@ var errQueueFull = errors.New("write queue is full")
 type outbox struct {
 	nc      net.Conn
 	raw     rawWriter     // nil: no descriptor, always the goroutine
-	limit   int           // bytes that may wait to be handed to the kernel, before senders do
 	timeout time.Duration // a write that does not finish within it fails
 	fail    func(error)   // ends the connection; called by the flusher, without mu
 
@@ -66,21 +66,33 @@ type outbox struct {
 	pinged  bool   // a PONG is owed
 	pong    uint64 // for this PING; it answers for earlier ones
 
-	segments []segment // data that waits; the first is next
+	segments []segment // data that waits, but for chunks; the first is next
 	open     bool      // the last segment may take more small frames
-	queued   int       // data bytes accepted, or promised room, and not handed over
-	accepted uint64    // data bytes ever accepted
-	reach    uint64    // data bytes that the kernel may have taken
+	small    lane      // bounds them
+	accepted uint64    // bytes of them ever accepted
+	reach    uint64    // bytes of them that the kernel may have taken
 
-	current     segment // being written; its buffer is nil between segments
-	currentData bool    // it is data, not control
-	writing     int     // bytes of it that a write is about
+	chunked bool    // the peer takes chunks
+	large   lane    // bounds what bulks holds
+	bulks   bulkSet // large bodies, which leave in chunks
 
-	waiting []*roomWaiter // senders waiting for room, in order
-	head    []byte        // scratch for push
+	current segment // being written; its buffer is nil between segments
+	kind    kind    // of current
+	writing int     // bytes of it that a write is about
+
+	head []byte // scratch for push
 
 	written written
 }
+
+// kind says what a segment holds.
+type kind uint8
+
+const (
+	control kind = iota
+	frames
+	chunk
+)
 
 // rawWriter hands over as much of b as is taken at once, possibly nothing, and
 // never blocks. It is a [rawConn], but in tests.
@@ -89,22 +101,15 @@ type rawWriter interface {
 }
 
 // segment is a run of whole frames. from is how much of it was handed over, or is
-// no part of it.
+// no part of it; to is where it ends, set when its turn has come.
 type segment struct {
 	*buffer
-	from int
-}
-
-// roomWaiter is a sender waiting for room. done has capacity 1 and receives one
-// value, from whoever grants the room or closes the outbox.
-type roomWaiter struct {
-	need    int
-	granted bool // need was added to queued
-	done    chan struct{}
+	from, to int
 }
 
 func (o *outbox) init(nc net.Conn, raw *rawConn, limit int, timeout time.Duration, fail func(error)) {
-	o.nc, o.limit, o.timeout, o.fail = nc, limit, timeout, fail
+	o.nc, o.timeout, o.fail = nc, timeout, fail
+	o.small.limit, o.large.limit = limit, limit
 	if raw != nil { // or the interface would hold a nil pointer and not be nil
 		o.raw = raw
 	}
@@ -124,6 +129,7 @@ type outgoing struct {
 	wait     bool      // wait for room under the context; otherwise exceed the limit, or errQueueFull
 	deadline time.Time // of waiting for room, beside the context's; zero: none
 	waited   bool      // set by send: it did wait
+	large    bool      // set by send: the body leaves in chunks
 	flush    bool      // flush now; otherwise with the next flush or kick
 	yield    bool      // let others append first
 }
@@ -140,14 +146,18 @@ type assigner interface {
 // no byte of the frame was or will be written.
 func (o *outbox) send(ctx context.Context, f *outgoing) error {
 	o.mu.Lock()
-	promised := wire.HeaderSize + len(f.payload.b)
-	err := o.reserve(ctx, promised, f)
-	if err == nil {
-		var size int
-		size, err = o.push(f)
-		o.queued += size - promised
+	l := &o.small
+	if f.large = o.cuts(f); f.large {
+		l = &o.large
 	}
-	o.grant() // what was promised and is not needed
+	promised := wire.HeaderSize + len(f.payload.b)
+	err := o.reserve(ctx, l, promised, f)
+	if err == nil {
+		l.queued -= promised // push knows better
+		err = o.push(f)
+	}
+	o.small.grant()
+	o.large.grant()
 	if err != nil {
 		o.mu.Unlock()
 		f.payload.release()
@@ -158,7 +168,7 @@ func (o *outbox) send(ctx context.Context, f *outgoing) error {
 		return nil
 	}
 	o.flushing = true
-	yield := f.yield && o.queued < yieldBelow
+	yield := f.yield && o.small.queued+o.large.queued < yieldBelow
 	o.mu.Unlock()
 	if yield {
 		runtime.Gosched()
@@ -167,110 +177,51 @@ func (o *outbox) send(ctx context.Context, f *outgoing) error {
 	return nil
 }
 
-// reserve adds size to queued, waiting for room if allowed. mu is held, and
-// released while waiting.
-func (o *outbox) reserve(ctx context.Context, size int, f *outgoing) error {
-	if o.err != nil {
-		return o.err
-	}
-	if !f.wait && o.queued < 2*o.limit || len(o.waiting) == 0 && o.fits(size) {
-		o.queued += size
-		return nil
-	}
-	if !f.wait {
-		return errQueueFull
-	}
-	f.waited = true
-	w := &roomWaiter{need: size, done: make(chan struct{}, 1)}
-	o.waiting = append(o.waiting, w)
-	o.mu.Unlock()
-	ctx, cancel := within(ctx, f.deadline)
-	defer cancel()
-	var err error
-	select {
-	case <-w.done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	o.mu.Lock()
-	if err == nil {
-		err = o.err
-	}
-	if err == nil {
-		return nil
-	}
-	if w.granted {
-		o.queued -= size
-	} else if i := slices.Index(o.waiting, w); i >= 0 {
-		o.waiting = slices.Delete(o.waiting, i, i+1)
-	}
-	return err
-}
-
-// full reports that senders wait for room, or would soon.
-func (o *outbox) full() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.queued >= o.limit
-}
-
-// fits: a frame larger than the whole queue still goes out, alone.
-func (o *outbox) fits(size int) bool { return o.queued == 0 || o.queued+size <= o.limit }
-
-// within bounds ctx by a deadline of its own, unless that is zero. It is for the
-// slow paths of a call: the fast one waits on a timer that is used again.
-func within(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
-	if deadline.IsZero() {
-		return ctx, func() {}
-	}
-	return context.WithDeadline(ctx, deadline)
-}
-
-// grant promises room to waiting senders, in order, as far as there is any. mu is
-// held.
-func (o *outbox) grant() {
-	for len(o.waiting) > 0 && o.fits(o.waiting[0].need) {
-		w := o.waiting[0]
-		o.waiting = slices.Delete(o.waiting, 0, 1)
-		o.queued += w.need
-		w.granted = true
-		w.done <- struct{}{}
-	}
-}
-
-// push appends a frame to the queue and returns its size. mu is held.
-func (o *outbox) push(f *outgoing) (int, error) {
+// push appends a frame to the queue. mu is held.
+func (o *outbox) push(f *outgoing) error {
 	payload := f.payload.b[headroom:]
+	body := uint32(len(payload) - f.metadata)
 	head := append(o.head[:0], make([]byte, wire.HeaderSize)...)
 	if f.assigner != nil {
 		var err error
 		if head, err = f.assigner.assign(f, head, o.accepted); err != nil {
-			return 0, err
+			return err
 		}
 	}
+	if f.large { // the body goes on its own
+		f.Flags |= wire.FlagMore
+		head = wire.AppendWhole(head, body)
+		payload, body = payload[:f.metadata], 0
+	}
 	o.head = head
-	f.Metadata = uint32(len(head) - wire.HeaderSize + f.metadata)
-	f.Body = uint32(len(payload) - f.metadata)
+	f.Metadata, f.Body = uint32(len(head)-wire.HeaderSize+f.metadata), body
 	wire.PutHeader(head, f.Header)
 	size := len(head) + len(payload)
 	o.accepted += uint64(size)
+	o.small.queued += size
 	o.written.frames++
 	switch {
 	case size <= copyLimit:
 		s := o.room(size)
 		s.b = append(append(s.b, head...), payload...)
-		f.payload.release()
-	case len(head) <= headroom:
+	case len(head) <= headroom && !f.large:
 		from := headroom - len(head)
 		copy(f.payload.b[from:], head)
-		o.segments, o.open = append(o.segments, segment{f.payload, from}), false
+		o.segments, o.open = append(o.segments, segment{buffer: f.payload, from: from}), false
+		return nil
 	default: // long names do not fit in front; a method's first call only
 		whole := newBuffer(size)
 		whole.b = append(append(whole.b, head...), payload...)
-		f.payload.release()
-		o.segments, o.open = append(o.segments, segment{whole, 0}), false
+		o.segments, o.open = append(o.segments, segment{buffer: whole}), false
 	}
-	return size, nil
+	if f.large {
+		b := &bulk{buffer: f.payload, id: f.ID, from: headroom + f.metadata, after: o.accepted}
+		o.large.queued += b.left()
+		o.bulks.behind = append(o.bulks.behind, b)
+		return nil
+	}
+	f.payload.release()
+	return nil
 }
 
 // room returns the segment that takes size more bytes of small frames. mu is held.
@@ -281,7 +232,7 @@ func (o *outbox) room(size int) *buffer {
 		}
 	}
 	s := newBuffer(segmentSize)
-	o.segments, o.open = append(o.segments, segment{s, 0}), true
+	o.segments, o.open = append(o.segments, segment{buffer: s}), true
 	return s
 }
 
@@ -318,7 +269,7 @@ func (o *outbox) kick() {
 
 // idle reports that there is nothing to write, or no sense in it. mu is held.
 func (o *outbox) idle() bool {
-	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && len(o.segments) == 0
+	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && len(o.segments) == 0 && len(o.bulks.ring) == 0
 }
 
 // flush writes until nothing is left, the kernel takes no more, or others were
@@ -370,8 +321,8 @@ func (o *outbox) flushWaiting() {
 }
 
 // next returns the bytes to write now: what is left of the current segment, or the
-// control frames, or the next segment. The outbox is not idle, and wrote follows.
-// mu is held.
+// control frames, or a segment and a chunk by turns. The outbox is not idle, and
+// wrote follows. mu is held.
 func (o *outbox) next() []byte {
 	switch {
 	case o.current.buffer != nil:
@@ -383,15 +334,20 @@ func (o *outbox) next() []byte {
 		}
 		b.b = append(b.b, o.control...)
 		o.control, o.pinged, o.pong = o.control[:0], false, 0
-		o.current, o.currentData = segment{b, 0}, false
+		o.current, o.kind = segment{b, 0, len(b.b)}, control
+	case len(o.bulks.ring) > 0 && (o.bulks.turn || len(o.segments) == 0):
+		o.current, o.kind = o.bulks.next(), chunk
+		o.written.frames++
 	default:
-		o.current, o.currentData = o.segments[0], true
+		o.current, o.kind = o.segments[0], frames
+		o.current.to = len(o.current.b)
 		o.segments = slices.Delete(o.segments, 0, 1)
 		o.open = o.open && len(o.segments) > 0
+		o.bulks.turn = true
 	}
-	rest := o.current.b[o.current.from:]
+	rest := o.current.b[o.current.from:o.current.to]
 	rest = rest[:min(len(rest), quantum)]
-	if o.writing = len(rest); o.currentData {
+	if o.writing = len(rest); o.kind == frames {
 		o.reach += uint64(o.writing) // until wrote knows better
 	}
 	return rest
@@ -401,15 +357,25 @@ func (o *outbox) next() []byte {
 func (o *outbox) wrote(n int) {
 	o.current.from += n
 	o.written.add(n)
-	if o.currentData {
+	switch o.kind {
+	case frames:
 		o.reach -= uint64(o.writing - n)
-		o.queued -= n
-		o.grant()
+		o.small.queued -= n
+		o.small.grant()
+	case chunk:
+		o.large.queued -= n
+		o.large.grant()
 	}
-	if o.current.from == len(o.current.b) {
+	if o.current.from < o.current.to {
+		return
+	}
+	if o.kind == chunk {
+		o.bulks.wrote()
+	} else {
 		o.current.release()
-		o.current = segment{}
 	}
+	o.current = segment{}
+	o.bulks.follow(o.reach)
 }
 
 // rest ends a flush, with what broke it. mu is held and released.
@@ -437,8 +403,8 @@ func (o *outbox) append(h wire.Header) {
 	s := o.room(wire.HeaderSize)
 	s.b = wire.AppendHeader(s.b, h)
 	o.accepted += wire.HeaderSize
+	o.small.queued += wire.HeaderSize
 	o.written.frames++
-	o.queued += wire.HeaderSize
 }
 
 // sent says whether the kernel may have taken bytes of the frame at position.
@@ -468,6 +434,7 @@ func (o *outbox) cancel(id, position uint64) spi.Sent {
 	default:
 		o.append(header)
 	}
+	o.drop(id)
 	o.mu.Unlock()
 	o.kick()
 	return sent
@@ -511,14 +478,15 @@ func (o *outbox) close(cause error) {
 	for o.flushing {
 		o.quiet.Wait()
 	}
-	for _, w := range o.waiting {
-		w.done <- struct{}{}
+	o.small.close()
+	o.large.close()
+	if o.kind != chunk { // or bulks has the buffer
+		o.current.release()
 	}
-	o.waiting = nil
-	o.current.release()
 	for _, s := range o.segments {
 		s.release()
 	}
+	o.bulks.close()
 	o.current, o.segments, o.open, o.control = segment{}, nil, false, nil
 	o.mu.Unlock()
 	o.flushers.Wait()

@@ -1,7 +1,9 @@
 package core
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,7 +91,7 @@ func TestOutboxFinish(t *testing.T) {
 		m.finish(errGoAway)
 		for range 5 {
 			if got := m.failures(); len(got) != 0 {
-				t.Fatalf("got %v with %d bytes still to write", got, m.queued)
+				t.Fatalf("got %v with %d bytes still to write", got, m.small.queued)
 			}
 			time.Sleep(mailboxTimeout / 2)
 			m.grow(200_000)
@@ -210,4 +212,93 @@ func TestOutboxAnswersPings(t *testing.T) {
 			})
 		})
 	}
+}
+
+// order returns the frames that the kernel was given, by type and id.
+func (m *mailbox) order() []string {
+	m.t.Helper()
+	var got []string
+	for _, f := range m.read(m.kernel.state()).frames {
+		got = append(got, fmt.Sprint(f.Type, " ", f.ID))
+	}
+	return got
+}
+
+func TestOutboxChunksByTurns(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.chunked = true
+		m.post(3, 3*chunkBody, now)     // its first frame is under way
+		m.post(300, 2*chunkBody+1, now) // with names that do not fit in front
+		m.grow(1)
+		small := m.post(3, 5, now)
+		m.grow(m.listed[0].size() + m.listed[1].size() + small.size() - 1)
+		m.check()
+		m.post(3, 40_000, now)
+		m.post(3, 40_000, now)
+		m.ping(9)
+		m.grow(math.MaxInt32)
+		m.check()
+		want := []string{"REQUEST 1", "CHUNK 1", "PONG 9", "REQUEST 2", "REQUEST 3", "CHUNK 1", "REQUEST 4", "CHUNK 2", "REQUEST 5", "CHUNK 1", "CHUNK 2", "CHUNK 2"}
+		if got := m.order(); !slices.Equal(got, want) {
+			t.Errorf("got  %v\nwant %v", got, want)
+		}
+	})
+}
+
+// A request that is given up goes no further than the chunk being written.
+func TestOutboxCancelEndsChunks(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		room int
+		want []string
+	}{
+		{"first frame not sent", 0, []string{"REQUEST 1", "REQUEST 2", "CANCEL 2"}},
+		{"in a chunk", 1000, []string{"REQUEST 1", "REQUEST 2", "CHUNK 2", "CANCEL 2"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+				m.chunked = true
+				m.post(0, 10, now)
+				l := m.post(3, 5*chunkBody, now)
+				m.grow(test.room)
+				m.withdraw(l)
+				m.check()
+				m.grow(math.MaxInt32)
+				m.check()
+				if got := m.order(); !slices.Equal(got, test.want) {
+					t.Errorf("got %v, want %v", got, test.want)
+				}
+				if m.large.queued != 0 {
+					t.Errorf("got %d bytes still counted, want 0", m.large.queued)
+				}
+			})
+		})
+	}
+}
+
+// Large bodies that wait for room keep no small frame waiting.
+func TestOutboxLargeBodiesHaveTheirOwnRoom(t *testing.T) {
+	forms(t, segmentSize, 0, func(t *testing.T, m *mailbox) {
+		m.chunked = true
+		m.post(3, 10*chunkBody, now) // alone it may
+		large := m.post(3, 2*chunkBody, now)
+		small := m.post(3, 100, now)
+		if large.done || !small.done || small.err != nil {
+			t.Errorf("got large %v, small %v %v; want the large one to wait, the small one accepted", large.done, small.done, small.err)
+		}
+		m.check()
+		m.grow(math.MaxInt32)
+		m.check()
+	})
+}
+
+// Towards a peer that takes no chunks large bodies leave whole.
+func TestOutboxWithoutChunks(t *testing.T) {
+	forms(t, 1<<20, math.MaxInt32, func(t *testing.T, m *mailbox) {
+		m.post(3, 3*chunkBody, now)
+		m.check()
+		if got, want := m.order(), []string{"REQUEST 1"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
 }

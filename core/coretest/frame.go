@@ -2,6 +2,7 @@ package coretest
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
@@ -22,6 +23,7 @@ const (
 	TypePing     = Type(wire.Ping)
 	TypePong     = Type(wire.Pong)
 	TypeGoAway   = Type(wire.GoAway)
+	TypeChunk    = Type(wire.Chunk)
 )
 
 // String returns the type's name in capitals.
@@ -31,6 +33,10 @@ func (t Type) String() string { return wire.Type(t).String() }
 const (
 	FlagList = wire.FlagList // REQUEST: the body is a list of arguments
 	FlagVoid = wire.FlagVoid // RESPONSE: the method has no result
+	FlagMore = wire.FlagMore // REQUEST, RESPONSE, CHUNK: the body goes on in a CHUNK
+
+	FlagChecksum   = wire.FlagChecksum   // REQUEST, RESPONSE: the body ends with its checksum
+	FlagCompressed = wire.FlagCompressed // REQUEST, RESPONSE: the body is compressed; Code says how
 )
 
 // Reasons of a GOAWAY, in its Code.
@@ -48,7 +54,7 @@ type Frame struct {
 	Type       Type
 	Flags      uint8
 	Serializer uint8  // number in the sender's HELLO; 0: none
-	Code       uint8  // ERROR: status, see [spi.Code]; GOAWAY: reason
+	Code       uint8  // ERROR: status, see [spi.Code]; GOAWAY: reason; with FlagCompressed: compressor
 	ID         uint64 // the call, or the sequence number of a PING or PONG
 	Metadata   []byte // as it travels; may be nil
 	Body       []byte // may be nil
@@ -92,6 +98,19 @@ func AppendFrame(dst []byte, f Frame) []byte {
 // without numbering it.
 func Request(id uint64, service, method string, body []byte) Frame {
 	return Frame{Type: TypeRequest, Serializer: 1, ID: id, Metadata: wire.AppendDefine(nil, 0, service, method), Body: body}
+}
+
+// Cut returns a REQUEST or RESPONSE in parts: a first frame without a body, and its
+// body in chunks of at most n bytes. The other side must know the feature "chunks".
+func Cut(f Frame, n int) []Frame {
+	body := f.Body
+	f.Flags, f.Metadata, f.Body = f.Flags|FlagMore, wire.AppendWhole(slices.Clip(f.Metadata), uint32(len(body))), nil
+	frames := []Frame{f}
+	for part := range slices.Chunk(body, n) {
+		frames = append(frames, Frame{Type: TypeChunk, Flags: FlagMore, ID: f.ID, Body: part})
+	}
+	frames[len(frames)-1].Flags &^= FlagMore
+	return frames
 }
 
 // Failure returns the ERROR that answers a call.

@@ -42,6 +42,8 @@ type Hello struct {
 	MaxMethods  int      // entries of the method table; negative: none
 	Heartbeat   time.Duration
 	Agent       string
+	Features    []string // such as "chunks"; nil: none
+	Compressors []string // by name; they are numbered from 1 in this order
 }
 
 func (h Hello) body() wire.HelloBody {
@@ -55,10 +57,13 @@ func (h Hello) body() wire.HelloBody {
 		MinVersion: orElse(h.MinVersion, wire.Version), MaxVersion: orElse(h.MaxVersion, wire.Version),
 		MaxMessage: orElse(h.MaxMessage, 16<<20), MaxMetadata: orElse(h.MaxMetadata, 64<<10), MaxName: 255,
 		MaxMethods: orElse(h.MaxMethods, 4096), Heartbeat: uint64(h.Heartbeat.Milliseconds()), Agent: h.Agent,
-		Instance: [16]byte{1}, Token: [16]byte{2},
+		Instance: [16]byte{1}, Token: [16]byte{2}, Features: h.Features,
 	}
 	for i, name := range h.Serializers {
 		body.Serializers = append(body.Serializers, wire.Name{Number: uint8(i + 1), Name: name})
+	}
+	for i, name := range h.Compressors {
+		body.Compressors = append(body.Compressors, wire.Name{Number: uint8(i + 1), Name: name})
 	}
 	return body
 }
@@ -103,7 +108,10 @@ func (p *Peer) ReadHello() (Hello, error) {
 	}
 	theirs := Hello{
 		MinVersion: int(body.MinVersion), MaxVersion: int(body.MaxVersion), MaxMessage: int(body.MaxMessage), MaxMetadata: int(body.MaxMetadata),
-		MaxMethods: int(body.MaxMethods), Heartbeat: time.Duration(body.Heartbeat) * time.Millisecond, Agent: body.Agent,
+		MaxMethods: int(body.MaxMethods), Heartbeat: time.Duration(body.Heartbeat) * time.Millisecond, Agent: body.Agent, Features: body.Features,
+	}
+	for _, c := range body.Compressors {
+		theirs.Compressors = append(theirs.Compressors, c.Name)
 	}
 	for _, s := range body.Serializers {
 		theirs.Serializers = append(theirs.Serializers, s.Name)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,32 @@ func TestPeerIsRefused(t *testing.T) {
 				}
 				consumer.Close()
 			})
+		})
+	}
+}
+
+func TestCutFrame(t *testing.T) {
+	whole := coretest.Request(5, "Stock", "Count", []byte("0123456789"))
+	for _, tt := range []struct {
+		name string
+		n    int
+		want []string
+	}{{"with a rest", 4, []string{"0123", "4567", "89"}}, {"even", 5, []string{"01234", "56789"}}, {"one", 10, []string{"0123456789"}}} {
+		t.Run(tt.name, func(t *testing.T) {
+			frames := coretest.Cut(whole, tt.n)
+			if got, want := frames[0].Metadata, append(slices.Clone(whole.Metadata), 5, 1, 10); !slices.Equal(got, want) || frames[0].Flags != coretest.FlagMore {
+				t.Errorf("first frame: got metadata %x, flags %#x, want %x, MORE", got, frames[0].Flags, want)
+			}
+			var got []string
+			for i, f := range frames[1:] {
+				got = append(got, string(f.Body))
+				if more := f.Flags == coretest.FlagMore; f.Type != coretest.TypeChunk || f.ID != 5 || more != (i < len(tt.want)-1) {
+					t.Errorf("part %d: got %s, flags %#x", i, f, f.Flags)
+				}
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
 		})
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// None is what provider.registry and consumer.registry say for no registry.
+// None is what provider.registry, consumer.registry and consumer.compressor say for
+// no extension.
 const None = "none"
 
 // On is what control says for a control socket.
@@ -23,11 +24,11 @@ type File struct {
 // Provider is the section provider. The fields of core.ProviderConfig that have
 // json tags are its keys too; the others are for the program to fill in.
 type Provider struct {
-	Listen      string   `json:"listen" doc:"host:port to accept connections on, or unix:///path; no host: every interface; port 0: any free one"`
-	Advertise   string   `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
-	Serializers []string `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
-	Registry    spi.Ref  `json:"registry" doc:"where the services are announced; none: nowhere"`
-
+	Listen       string    `json:"listen" doc:"host:port to accept connections on, or unix:///path; no host: every interface; port 0: any free one"`
+	Advertise    string    `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
+	Serializers  []string  `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
+	Compressors  []string  `json:"compressors" doc:"compressors that consumers may choose; empty: all that the program contains"`
+	Registry     spi.Ref   `json:"registry" doc:"where the services are announced; none: nowhere"`
 	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is served, the first outermost: names, or {use: name, with: {…}}"`
 	core.ProviderConfig
 }
@@ -35,12 +36,12 @@ type Provider struct {
 // Consumer is the section consumer. The fields of core.ConsumerConfig that have
 // json tags are its keys too; the others are for the program to fill in.
 type Consumer struct {
-	Addresses    []string `json:"addresses" doc:"host:port or unix:///path of each provider; excludes registry"`
-	Serializer   spi.Ref  `json:"serializer" doc:"writes arguments and reads results"`
-	LoadBalancer spi.Ref  `json:"loadbalancer" doc:"chooses the provider of each call"`
-	Proxy        spi.Ref  `json:"proxy" doc:"makes a value of the program callable"`
-	Registry     spi.Ref  `json:"registry" doc:"where providers are looked up; none: nowhere"`
-
+	Addresses    []string  `json:"addresses" doc:"host:port or unix:///path of each provider; excludes registry"`
+	Serializer   spi.Ref   `json:"serializer" doc:"writes arguments and reads results"`
+	Compressor   spi.Ref   `json:"compressor" doc:"makes arguments and results smaller, where the provider has it too; none: nothing"`
+	LoadBalancer spi.Ref   `json:"loadbalancer" doc:"chooses the provider of each call"`
+	Proxy        spi.Ref   `json:"proxy" doc:"makes a value of the program callable"`
+	Registry     spi.Ref   `json:"registry" doc:"where providers are looked up; none: nowhere"`
 	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is made, the first outermost: names, or {use: name, with: {…}}"`
 	core.ConsumerConfig
 }
@@ -65,6 +66,7 @@ func Default() *Config {
 			Proxy:          spi.Ref{Use: "reflect", Key: "consumer.proxy"},
 			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
 			ConsumerConfig: core.DefaultConsumerConfig(),
+			Compressor:     spi.Ref{Use: None, Key: "consumer.compressor"},
 		},
 		Log:     Log{Level: "info", Format: "text"},
 		Control: On,

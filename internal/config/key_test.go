@@ -13,6 +13,7 @@ const defaults = `
 provider.listen: 127.0.0.1:7070
 provider.advertise: ""
 provider.serializers: []
+provider.compressors: []
 provider.registry: none
 provider.interceptors: []
 provider.max_requests: 10000
@@ -25,6 +26,7 @@ provider.limits.message: 16MiB
 provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
+provider.limits.reassembly: 64MiB
 provider.http.enabled: true
 provider.http.origins: []
 provider.http.hosts: []
@@ -34,8 +36,12 @@ provider.tls.cert: ""
 provider.tls.key: ""
 provider.tls.client_ca: ""
 provider.tls.min_version: "1.2"
+provider.frame_timeout: 30s
+provider.checksum: false
+provider.compress_above: 1KiB
 consumer.addresses: []
 consumer.serializer: json
+consumer.compressor: none
 consumer.loadbalancer: p2c
 consumer.proxy: reflect
 consumer.registry: none
@@ -53,6 +59,7 @@ consumer.limits.message: 16MiB
 consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
+consumer.limits.reassembly: 64MiB
 consumer.retry.attempts: 3
 consumer.retry.backoff.base: 10ms
 consumer.retry.backoff.cap: 200ms
@@ -65,6 +72,9 @@ consumer.tls.cert: ""
 consumer.tls.key: ""
 consumer.tls.server_name: ""
 consumer.tls.min_version: "1.2"
+consumer.frame_timeout: 30s
+consumer.checksum: false
+consumer.compress_above: 1KiB
 references: {}
 log.level: info
 log.format: text
@@ -146,6 +156,8 @@ var samples = map[string]struct {
 	"provider.listen":             {"[::1]:0", "[::1]:0", "'[::1]:0'"},
 	"provider.advertise":          {"a:1", "a:1", "a:1"},
 	"consumer.retry.budget.ratio": {"0.5", 0.5, "0.5"},
+	"provider.checksum":           {"true", true, "true"},
+	"consumer.checksum":           {"true", true, "true"},
 	"log.level":                   {"debug", "debug", "debug"},
 	"log.format":                  {"json", "json", "json"},
 	"control":                     {"off", "off", "off"},

@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"math"
 	"reflect"
 	"testing"
 
@@ -58,6 +59,9 @@ func FuzzRequestMeta(f *testing.F) {
 		if m.HasTimeout {
 			written = wire.AppendTimeout(written, m.Timeout)
 		}
+		if m.Whole > 0 && m.Whole <= math.MaxUint32 {
+			written = wire.AppendWhole(written, uint32(m.Whole))
+		}
 		pairs := 0
 		wire.Pairs(b, func(k, v []byte) { pairs++; written = wire.AppendUserPair(written, string(k), string(v)) })
 		again, err := wire.ParseRequestMeta(written)
@@ -67,6 +71,19 @@ func FuzzRequestMeta(f *testing.F) {
 		}
 		if n, err := wire.CountPairs(b); err != nil || n != m.Pairs {
 			t.Errorf("CountPairs: got %d, %v, want %d", n, err, m.Pairs)
+		}
+	})
+}
+
+func FuzzWhole(f *testing.F) {
+	seedBlocks(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		size, err := wire.Whole(b)
+		if err != nil || size > math.MaxUint32 {
+			return
+		}
+		if again, err := wire.Whole(wire.AppendWhole(nil, uint32(size))); err != nil || again != size {
+			t.Errorf("got %d, %v, want %d", again, err, size)
 		}
 	})
 }
@@ -134,4 +151,17 @@ func seedBlocks(f *testing.F) {
 		f.Add(b[wire.HeaderSize:][:h.Metadata])
 		f.Add(b[wire.HeaderSize+h.Metadata:])
 	}
+}
+
+func FuzzChecksum(f *testing.F) {
+	seedBlocks(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		rest, ok := wire.CutChecksum(b)
+		if ok && !bytes.Equal(wire.AppendChecksum(bytes.Clone(rest), 0), b) {
+			t.Errorf("got %x accepted, want a checksum that is made in the same way", b)
+		}
+		if rest, ok := wire.CutChecksum(wire.AppendChecksum(bytes.Clone(b), 0)); !ok || !bytes.Equal(rest, b) {
+			t.Errorf("%x: got %x, %v, want it back", b, rest, ok)
+		}
+	})
 }

@@ -26,7 +26,8 @@ const (
 	Ping     Type = 6
 	Pong     Type = 7
 	GoAway   Type = 8
-	// 9 to 12 are reserved for streams and chunks.
+	// 9 to 11 are reserved for streams.
+	Chunk Type = 12
 )
 
 var typeNames = [...]string{"", "HELLO", "REQUEST", "RESPONSE", "ERROR", "CANCEL", "PING", "PONG", "GOAWAY",
@@ -44,18 +45,27 @@ func (t Type) String() string {
 const (
 	FlagList uint8 = 0x01 // REQUEST: the body is a list of arguments
 	FlagVoid uint8 = 0x02 // RESPONSE: the method has no result
+	FlagMore uint8 = 0x08 // REQUEST, RESPONSE, CHUNK: the body goes on in a CHUNK
+
+	FlagChecksum   uint8 = 0x10 // REQUEST, RESPONSE: the body ends with its checksum
+	FlagCompressed uint8 = 0x20 // REQUEST, RESPONSE: the body is compressed; Code says how
 )
+
+const flagsOfBodies = FlagMore | FlagChecksum | FlagCompressed
 
 // knownFlags holds what each type may carry; types beyond it are not checked,
 // because they are skipped.
-var knownFlags = [...]uint8{Hello: 0, Request: FlagList, Response: FlagVoid, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0}
+var knownFlags = [...]uint8{Hello: 0, Request: FlagList | flagsOfBodies, Response: FlagVoid | flagsOfBodies, Error: 0, Cancel: 0, Ping: 0, Pong: 0x03, GoAway: 0,
+	9: anyFlag, 10: anyFlag, 11: anyFlag, Chunk: FlagMore}
+
+const anyFlag = 0xff
 
 // Header is the fixed part of a frame.
 type Header struct {
 	Type       Type
 	Flags      uint8
 	Serializer uint8  // number in the sender's HELLO; 0: none
-	Code       uint8  // ERROR: status; GOAWAY: reason
+	Code       uint8  // ERROR: status; GOAWAY: reason; with FlagCompressed: compressor, as numbered in the sender's HELLO
 	ID         uint64 // call, or sequence of a PING or PONG
 	Metadata   uint32 // bytes of metadata that follow
 	Body       uint32 // bytes of body that follow the metadata

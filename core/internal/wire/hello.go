@@ -13,7 +13,7 @@ const Version = 1
 // when it arrives.
 const MaxHello = 16 << 10
 
-// maxNames bounds how many serializers a HELLO may list: their numbers are one
+// maxNames bounds how many serializers, and compressors, a HELLO may list: their numbers are one
 // byte, and 0 is taken.
 const maxNames = 255
 
@@ -23,6 +23,7 @@ type HelloBody struct {
 	Instance               [16]byte // names the Provider or Consumer
 	Token                  [16]byte // names the connection
 	Serializers            []Name
+	Compressors            []Name
 	Heartbeat              uint64 // milliseconds between PINGs; 0: does not ping
 	MaxMessage             uint64 // bytes, metadata and body
 	MaxMetadata            uint64 // bytes
@@ -32,7 +33,7 @@ type HelloBody struct {
 	Agent                  string // for people
 }
 
-// Name gives a serializer its number on this connection.
+// Name gives a serializer or compressor its number on this connection.
 type Name struct {
 	Number uint8 // 1 to 255
 	Name   string
@@ -43,6 +44,7 @@ const (
 	helloInstance   = 2
 	helloToken      = 3
 	helloSerializer = 4
+	helloCompressor = 5
 	helloHeartbeat  = 6
 	helloLimits     = 7
 	helloFeature    = 9
@@ -55,11 +57,8 @@ func AppendHello(dst []byte, h HelloBody) []byte {
 	dst = binary.AppendUvarint(binary.AppendUvarint(dst, h.MaxVersion), h.MinVersion)
 	dst = AppendField(dst, helloInstance, h.Instance[:])
 	dst = AppendField(dst, helloToken, h.Token[:])
-	for _, s := range h.Serializers {
-		dst = append(dst, helloSerializer)
-		dst = binary.AppendUvarint(dst, uint64(1+len(s.Name)))
-		dst = append(append(dst, s.Number), s.Name...)
-	}
+	dst = appendNames(dst, helloSerializer, h.Serializers)
+	dst = appendNames(dst, helloCompressor, h.Compressors)
 	if h.Heartbeat != 0 {
 		dst = AppendUintField(dst, helloHeartbeat, h.Heartbeat)
 	}
@@ -81,6 +80,23 @@ func AppendHello(dst []byte, h HelloBody) []byte {
 	return dst
 }
 
+func appendNames(dst []byte, tag byte, names []Name) []byte {
+	for _, n := range names {
+		dst = append(dst, tag)
+		dst = binary.AppendUvarint(dst, uint64(1+len(n.Name)))
+		dst = append(append(dst, n.Number), n.Name...)
+	}
+	return dst
+}
+
+// addName reads a field that appendNames wrote.
+func addName(names []Name, value []byte) ([]Name, bool) {
+	if len(value) < 2 || value[0] == 0 || len(names) == maxNames {
+		return names, false
+	}
+	return append(names, Name{value[0], string(value[1:])}), true
+}
+
 // ParseHello reads the body of a HELLO. What it returns does not refer to body.
 // Error: [ErrMalformed], with what is wrong.
 func ParseHello(body []byte) (HelloBody, error) {
@@ -90,6 +106,7 @@ func ParseHello(body []byte) (HelloBody, error) {
 	}
 	fields := ReadFields(body)
 	for tag, value, ok := fields.Next(); ok; tag, value, ok = fields.Next() {
+		good := true
 		switch tag {
 		case helloVersion:
 			if !readUints(value, &h.MaxVersion, &h.MinVersion) || h.MinVersion < 1 || h.MaxVersion < h.MinVersion {
@@ -104,10 +121,13 @@ func ParseHello(body []byte) (HelloBody, error) {
 				return fail("token")
 			}
 		case helloSerializer:
-			if len(value) < 2 || value[0] == 0 || len(h.Serializers) == maxNames {
+			if h.Serializers, good = addName(h.Serializers, value); !good {
 				return fail("serializer")
 			}
-			h.Serializers = append(h.Serializers, Name{value[0], string(value[1:])})
+		case helloCompressor:
+			if h.Compressors, good = addName(h.Compressors, value); !good {
+				return fail("compressor")
+			}
 		case helloHeartbeat:
 			v, err := parseUint(value)
 			if err != nil {

@@ -11,7 +11,11 @@ const (
 	reqDefine  = 2
 	reqTimeout = 3
 	tagPair    = 4
+	tagWhole   = 5 // in an answer too
 )
+
+// MostWhole is the most bytes that [AppendWhole] adds.
+const MostWhole = 2 + 5
 
 // RequestMeta is the metadata of a REQUEST. Its slices are views.
 type RequestMeta struct {
@@ -20,7 +24,8 @@ type RequestMeta struct {
 	Service, Method []byte
 	Timeout         uint64 // microseconds left; meaningful if HasTimeout
 	HasTimeout      bool
-	Pairs           int // how many pairs there are; read them with Pairs
+	Whole           uint64 // bytes of the whole body; with [FlagMore] only
+	Pairs           int    // how many pairs there are; read them with Pairs
 }
 
 // AppendMethod appends the field that names a method by number.
@@ -37,6 +42,21 @@ func AppendDefine(dst []byte, number uint64, service, method string) []byte {
 
 // AppendTimeout appends the field that holds the time left, in microseconds.
 func AppendTimeout(dst []byte, micros uint64) []byte { return AppendUintField(dst, reqTimeout, micros) }
+
+// AppendWhole appends the field that holds the length of a body in parts.
+func AppendWhole(dst []byte, size uint32) []byte { return AppendUintField(dst, tagWhole, uint64(size)) }
+
+// Whole returns the length of a body in parts from the metadata of an answer.
+// Error: [ErrMalformed].
+func Whole(block []byte) (uint64, error) {
+	fields := ReadFields(block)
+	for tag, value, ok := fields.Next(); ok; tag, value, ok = fields.Next() {
+		if tag == tagWhole {
+			return parseUint(value)
+		}
+	}
+	return 0, fmt.Errorf("%w: a body in parts without its length", ErrMalformed)
+}
 
 // AppendUserPair appends one pair of user metadata.
 func AppendUserPair(dst []byte, key, value string) []byte {
@@ -85,6 +105,12 @@ func ParseRequestMeta(block []byte) (RequestMeta, error) {
 				return fail("pair")
 			}
 			m.Pairs++
+		case tagWhole:
+			v, err := parseUint(value)
+			if err != nil {
+				return fail("length of the body")
+			}
+			m.Whole = v
 		}
 	}
 	switch {

@@ -53,6 +53,8 @@ func frames() map[string][]byte {
 	provider := hello
 	provider.Token, provider.Heartbeat = sequence(32), 0
 	provider.Serializers = []wire.Name{{Number: 1, Name: "gob"}, {Number: 2, Name: "json"}, {Number: 3, Name: "json-std"}}
+	features := hello
+	features.Compressors, features.Features = []wire.Name{{Number: 1, Name: "gzip"}}, []string{"chunks", "checksum"}
 
 	define := wire.AppendTimeout(wire.AppendDefine(nil, 1, "Hello", "Say"), 5_000_000)
 	number := wire.AppendUserPair(wire.AppendTimeout(wire.AppendMethod(nil, 1), 4_999_000), "tenant", "blue")
@@ -61,20 +63,26 @@ func frames() map[string][]byte {
 		start := len(list)
 		list = wire.PrefixLength(append(list, arg...), start)
 	}
-	const call1, call2, call3 = 1 << 20, 2<<20 | 3, 3 << 20
+	const call1, call2, call3, call4 = 1 << 20, 2<<20 | 3, 3 << 20, 4 << 20
 	return map[string][]byte{
-		"hello-consumer": frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, hello)),
-		"hello-provider": frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, provider)),
-		"request-define": frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call1}, define, []byte(`"world"`)),
-		"request-number": frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call2}, number, []byte(`"again"`)),
-		"request-list":   frame(wire.Header{Type: wire.Request, Flags: wire.FlagList, Serializer: 1, ID: call3}, wire.AppendDefine(nil, 2, "Math", "Add"), list),
-		"response":       frame(wire.Header{Type: wire.Response, Serializer: 2, ID: call1}, wire.AppendUserPair(nil, "served-by", "a"), []byte(`"hello, world"`)),
-		"response-void":  frame(wire.Header{Type: wire.Response, Flags: wire.FlagVoid, Serializer: 2, ID: call3}, nil, nil),
-		"error":          frame(wire.Header{Type: wire.Error, Code: 5, ID: call2}, nil, wire.AppendError(nil, failure)),
-		"cancel":         frame(wire.Header{Type: wire.Cancel, ID: call1}, nil, nil),
-		"ping":           frame(wire.Header{Type: wire.Ping, ID: 7}, nil, nil),
-		"pong":           frame(wire.Header{Type: wire.Pong, ID: 7}, nil, nil),
-		"goaway":         frame(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, nil, wire.AppendGoAway(nil, wire.GoAwayBody{Message: "provider stops", RetryAfter: 1000})),
+		"hello-consumer":      frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, hello)),
+		"hello-provider":      frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, provider)),
+		"request-define":      frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call1}, define, []byte(`"world"`)),
+		"request-number":      frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call2}, number, []byte(`"again"`)),
+		"request-list":        frame(wire.Header{Type: wire.Request, Flags: wire.FlagList, Serializer: 1, ID: call3}, wire.AppendDefine(nil, 2, "Math", "Add"), list),
+		"response":            frame(wire.Header{Type: wire.Response, Serializer: 2, ID: call1}, wire.AppendUserPair(nil, "served-by", "a"), []byte(`"hello, world"`)),
+		"response-void":       frame(wire.Header{Type: wire.Response, Flags: wire.FlagVoid, Serializer: 2, ID: call3}, nil, nil),
+		"error":               frame(wire.Header{Type: wire.Error, Code: 5, ID: call2}, nil, wire.AppendError(nil, failure)),
+		"hello-features":      frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, features)),
+		"response-checksum":   frame(wire.Header{Type: wire.Response, Flags: wire.FlagChecksum, Serializer: 2, ID: call1}, nil, wire.AppendChecksum([]byte(`"hello, world"`), 0)),
+		"response-compressed": frame(wire.Header{Type: wire.Response, Flags: wire.FlagCompressed, Serializer: 2, Code: 1, ID: call1}, nil, []byte("packed")),
+		"request-more":        frame(wire.Header{Type: wire.Request, Flags: wire.FlagMore, Serializer: 1, ID: call4}, wire.AppendWhole(wire.AppendMethod(nil, 1), 12), nil),
+		"chunk-more":          frame(wire.Header{Type: wire.Chunk, Flags: wire.FlagMore, ID: call4}, nil, []byte(`"a lo`)),
+		"chunk":               frame(wire.Header{Type: wire.Chunk, ID: call4}, nil, []byte(`ng one"`)),
+		"cancel":              frame(wire.Header{Type: wire.Cancel, ID: call1}, nil, nil),
+		"ping":                frame(wire.Header{Type: wire.Ping, ID: 7}, nil, nil),
+		"pong":                frame(wire.Header{Type: wire.Pong, ID: 7}, nil, nil),
+		"goaway":              frame(wire.Header{Type: wire.GoAway, Code: wire.GoAwayShutdown}, nil, wire.AppendGoAway(nil, wire.GoAwayBody{Message: "provider stops", RetryAfter: 1000})),
 	}
 }
 
@@ -199,7 +207,16 @@ func TestFlags(t *testing.T) {
 		{"void on a response", wire.Response, wire.FlagVoid, nil},
 		{"hints on a pong", wire.Pong, 3, nil},
 		{"void on a request", wire.Request, wire.FlagVoid, wire.ErrFlags},
-		{"reserved on a request", wire.Request, 0x08, wire.ErrFlags},
+		{"more on a request", wire.Request, wire.FlagMore, nil},
+		{"more on a response", wire.Response, wire.FlagMore, nil},
+		{"more on a chunk", wire.Chunk, wire.FlagMore, nil},
+		{"checksum and compressed", wire.Request, wire.FlagChecksum | wire.FlagCompressed, nil},
+		{"checksum on an error", wire.Error, wire.FlagChecksum, wire.ErrFlags},
+		{"compressed on a chunk", wire.Chunk, wire.FlagCompressed, wire.ErrFlags},
+		{"more on an error", wire.Error, wire.FlagMore, wire.ErrFlags},
+		{"list on a chunk", wire.Chunk, wire.FlagList, wire.ErrFlags},
+		{"reserved on a request", wire.Request, 0x40, wire.ErrFlags},
+		{"anything on a stream, which is skipped", 9, 0xff, nil},
 		{"anything on a ping", wire.Ping, 1, wire.ErrFlags},
 		{"anything on an unknown type, which is skipped", 200, 0xff, nil},
 	} {
@@ -209,6 +226,25 @@ func TestFlags(t *testing.T) {
 				t.Errorf("got %v, %v, want %v", h, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestChecksum(t *testing.T) {
+	for _, text := range []string{"", "x", strings.Repeat("body", 1000)} {
+		b := wire.AppendChecksum([]byte("before"+text), len("before"))[len("before"):]
+		if rest, ok := wire.CutChecksum(b); !ok || string(rest) != text {
+			t.Errorf("%.10q: got %.10q, %v, want it right", text, rest, ok)
+		}
+		for i := range b {
+			b[i] ^= 0x10
+			if _, ok := wire.CutChecksum(b); ok {
+				t.Errorf("%.10q with byte %d changed: got it right, want it wrong", text, i)
+			}
+			b[i] ^= 0x10
+		}
+		if _, ok := wire.CutChecksum(b[:3]); ok {
+			t.Errorf("%.10q cut to 3 bytes: got it right, want it wrong", text)
+		}
 	}
 }
 
@@ -225,6 +261,7 @@ var parsers = map[string]func([]byte) error{
 	"hello":   func(b []byte) error { _, err := wire.ParseHello(b); return err },
 	"request": func(b []byte) error { _, err := wire.ParseRequestMeta(b); return err },
 	"pairs":   func(b []byte) error { _, err := wire.CountPairs(b); return err },
+	"whole":   func(b []byte) error { _, err := wire.Whole(b); return err },
 	"error":   func(b []byte) error { _, err := wire.ParseError(b); return err },
 	"goaway":  func(b []byte) error { _, err := wire.ParseGoAway(b); return err },
 	"list": func(b []byte) error {
@@ -251,6 +288,8 @@ func TestMalformed(t *testing.T) {
 		{"short instance", "hello", wire.AppendField(wire.AppendHello(nil, hello), 2, "short")},
 		{"long token", "hello", wire.AppendField(wire.AppendHello(nil, hello), 3, "01234567890123456789")},
 		{"serializer 0", "hello", wire.AppendField(wire.AppendHello(nil, hello), 4, "\x00json")},
+		{"compressor 0", "hello", wire.AppendField(wire.AppendHello(nil, hello), 5, "\x00gzip")},
+		{"compressor without a name", "hello", wire.AppendField(wire.AppendHello(nil, hello), 5, "\x01")},
 		{"serializer without a name", "hello", wire.AppendField(wire.AppendHello(nil, hello), 4, "\x01")},
 		{"no limits", "hello", []byte{1, 2, 1, 1}},
 		{"cut limits", "hello", []byte{1, 2, 1, 1, 7, 1, 1}},
@@ -261,6 +300,9 @@ func TestMalformed(t *testing.T) {
 		{"definition cut", "request", []byte{2, 3, 1, 5, 'a'}},
 		{"definition without a method", "request", []byte{2, 3, 1, 1, 'a'}},
 		{"timeout with a tail", "request", append(wire.AppendMethod(nil, 1), 3, 2, 1, 1)},
+		{"length of the body with a tail", "request", append(wire.AppendMethod(nil, 1), 5, 2, 1, 1)},
+		{"no length of the body", "whole", nil},
+		{"length of the body cut", "whole", []byte{5, 1, 0x80}},
 		{"pair without a key", "request", append(wire.AppendMethod(nil, 1), 4, 1, 9)},
 		{"length beyond memory", "pairs", append([]byte{4}, long...)},
 		{"length of eleven bytes", "pairs", append([]byte{4}, bytes.Repeat([]byte{0x80}, 11)...)},
@@ -286,6 +328,7 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 		"hello":   wire.AppendHello(bytes.Clone(unknown), hello),
 		"request": wire.AppendMethod(bytes.Clone(unknown), 1),
 		"pairs":   wire.AppendUserPair(bytes.Clone(unknown), "k", "v"),
+		"whole":   wire.AppendWhole(bytes.Clone(unknown), 70_000),
 		"error":   wire.AppendError(bytes.Clone(unknown), failure),
 		"goaway":  wire.AppendGoAway(bytes.Clone(unknown), wire.GoAwayBody{Message: "m"}),
 	} {
