@@ -58,7 +58,7 @@ func TestCommandsOverTLS(t *testing.T) {
 		{"ls", []string{"ls", "ADDR", "--ca", cert, "--cert", cert, "--key", key}, 0, "Shop.Buy(string) string\nShop.", ""},
 		{"an authority that is not known", []string{"call", "ADDR", "Shop.Price", `{"count": 2}`, "--tls"}, 1, "", "error UNAUTHENTICATED Shop.Price: TLS handshake: tls: failed to verify certificate: x509: "},
 		{"no certificate", []string{"call", "ADDR", "Shop.Price", `{"count": 2}`, "--ca", cert}, 1, "", "error UNAUTHENTICATED Shop.Price: the peer ended the connection: remote error: tls: certificate required at ADDR (phase: handshake, sent: no)\n  the provider accepts other certificates; check consumer.tls.cert\n"},
-		{"no TLS", []string{"call", "ADDR", "Shop.Price", `{"count": 2}`}, 1, "", "error UNAVAILABLE Shop.Price: protocol error: refused: this provider requires TLS; set consumer.tls.enabled at ADDR"},
+		{"no TLS", []string{"call", "ADDR", "Shop.Price", `{"count": 2}`}, 1, "", "error UNAVAILABLE Shop.Price: protocol error: refused: this provider requires TLS; set consumer.tls.enabled"},
 		{"half a pair", []string{"call", "ADDR", "Shop.Price", `{"count": 2}`, "--cert", cert}, 2, "", "bhrpc: consumer.tls.key: tls.cert needs it; name the file with its private key"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
