@@ -12,8 +12,8 @@ import (
 const readBuffer = 64 << 10
 
 // frameReader cuts a connection into frames. It holds memory only while there are
-// unread bytes, so an idle connection costs a goroutine and no buffer. One
-// goroutine uses it.
+// unread bytes, so an idle connection costs a goroutine and no buffer, and a small
+// one while a small part of a frame waits for the rest. One goroutine uses it.
 type frameReader struct {
 	nc  net.Conn
 	raw *rawConn // nil: no descriptor
@@ -31,7 +31,7 @@ type frameReader struct {
 
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
 	r := &frameReader{nc: nc, raw: raw, limits: limits}
-	r.take, r.drop = r.room, r.release
+	r.take, r.drop = r.room, r.shrink
 	return r
 }
 
@@ -150,11 +150,31 @@ func (r *frameReader) readPlain() error {
 
 // room returns where the next bytes go; it takes a buffer if there is none.
 func (r *frameReader) room() []byte {
-	if r.buf == nil {
+	switch {
+	case r.buf == nil:
 		r.buf = newBuffer(readBuffer)
 		r.r, r.w = 0, 0
+	case cap(r.buf.b) < readBuffer:
+		r.move(readBuffer)
 	}
 	return r.buf.b[r.w:readBuffer]
+}
+
+// shrink holds as little as possible while there is nothing to read: who sends one
+// byte and waits must not cost a whole buffer.
+func (r *frameReader) shrink() {
+	r.release()
+	if r.buf != nil && r.w-r.r <= smallest && cap(r.buf.b) >= readBuffer {
+		r.move(smallest)
+	}
+}
+
+// move puts what is unread into another buffer, which has room for size bytes.
+func (r *frameReader) move(size int) {
+	to := newBuffer(size)
+	n := copy(to.b[:size], r.buf.b[r.r:r.w])
+	r.buf.release()
+	r.buf, r.r, r.w = to, 0, n
 }
 
 // release gives the buffer back if nothing in it is unread.
