@@ -112,7 +112,7 @@ func (c *crowdRole) enter(nc net.Conn) error {
 	if c.args.Behave == "silent" || c.args.Behave == "drip" {
 		return nil
 	}
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
 	_, err := coretest.NewPeer(nc).BeConsumer(coretest.Hello{Serializers: []string{"json"}})
 	_ = nc.SetDeadline(time.Time{})
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // figures is what a process costs, in bytes where not said otherwise.
 type figures struct {
-	RSS        int64 // resident, of the whole process
+	Resident   int64 // of the whole process
 	Live       int64 // heap in use after two collections, and stacks
 	Allocated  int64 // ever
 	Goroutines int
@@ -25,16 +25,27 @@ const (
 	mib = 1 << 20
 )
 
-// ownFigures looks at this process. It collects garbage first.
+// ownFigures looks at this process, after it has collected garbage, as far as that
+// takes no descriptor.
 func ownFigures() figures {
 	runtime.GC()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	f := figures{Live: int64(m.HeapInuse + m.StackInuse), Allocated: int64(m.TotalAlloc), Goroutines: runtime.NumGoroutine()}
-	f.RSS, f.Files = residentOf("self"), filesOf("self")
-	return f
+	return figures{Live: int64(m.HeapInuse + m.StackInuse), Allocated: int64(m.TotalAlloc), Goroutines: runtime.NumGoroutine()}
 }
+
+// since returns how much more a process costs than before.
+func (f figures) since(before figures) figures {
+	return figures{
+		Resident: f.Resident - before.Resident, Live: f.Live - before.Live, Allocated: f.Allocated - before.Allocated,
+		Goroutines: f.Goroutines - before.Goroutines, Files: f.Files - before.Files,
+	}
+}
+
+// memory is resident memory, or live memory that was not touched yet if that is
+// more.
+func (f figures) memory() int64 { return max(f.Resident, f.Live) }
 
 // residentOf returns the resident memory of a process, 0 if it is gone.
 func residentOf(pid string) int64 {
@@ -51,8 +62,7 @@ func residentOf(pid string) int64 {
 	return 0
 }
 
-// filesOf returns how many descriptors a process has, the one it takes to look
-// included.
+// filesOf returns how many descriptors a process has.
 func filesOf(pid string) int {
 	open, err := os.ReadDir("/proc/" + pid + "/fd")
 	if err != nil {
@@ -62,13 +72,15 @@ func filesOf(pid string) int {
 }
 
 // leakCheck notes what the processes cost now, and holds what they cost when the
-// function that it returns is called against that: H7.
-func leakCheck(t *testing.T, procs ...*proc) func() {
+// function that it returns is called against that: H7. peak is how many goroutines
+// there may be in between.
+func leakCheck(t *testing.T, peak int, procs ...*proc) func() {
 	t.Helper()
 	const (
-		slack  = 2 * mib
 		parked = 256 // workers that a Provider keeps for requests to come
+		kept   = kib // of every goroutine that there was, which Go keeps for the next
 	)
+	slack := 2*mib + int64(peak)*kept
 	var before []figures
 	for _, p := range procs {
 		before = append(before, p.figures())

@@ -111,28 +111,6 @@ func (h history) p99() time.Duration {
 	return took[len(took)*99/100].Round(10 * time.Microsecond)
 }
 
-// undisturbed holds healthy calls during a fault against those before it: none
-// failed, and their 99th percentile stayed in proportion. The bound is wide, for
-// these machines have two cores for everything; below the floor it means nothing.
-func undisturbed(t *testing.T, before, during history) {
-	t.Helper()
-	const (
-		ratio = 10
-		floor = 100 * time.Millisecond
-	)
-	for _, h := range []history{before, during} {
-		if len(h.Calls) < 100 {
-			t.Errorf("got %d healthy calls, want at least 100 to compare", len(h.Calls))
-		}
-		for _, c := range h.failed()[:min(len(h.failed()), 3)] {
-			t.Errorf("healthy call %d failed: %s", c.ID, c.Message)
-		}
-	}
-	if b, d := before.p99(), during.p99(); d > floor && d > ratio*b {
-		t.Errorf("got a p99 of %v for healthy calls, want at most %d times the %v before", d, ratio, b)
-	}
-}
-
 // TestChecker: what breaks an invariant is found.
 func TestChecker(t *testing.T) {
 	start := time.Unix(0, 0)

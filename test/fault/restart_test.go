@@ -41,7 +41,7 @@ func startPair(t *testing.T, keys map[string]any) *pair {
 		p.providers[i], p.addresses[i] = startProvider(t, providerArgs{Journal: p.journal})
 	}
 	p.consumer = startConsumer(t, keys, p.addresses[:]...)
-	p.leaks = leakCheck(t, p.consumer)
+	p.leaks = leakCheck(t, 1000, p.consumer)
 	p.consumer.ask("load", restartLoad, nil)
 	return p
 }

@@ -1,0 +1,81 @@
+//go:build fault && linux
+
+package fault_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestFlood: more connections than a provider has descriptors do not end it, nor
+// disturb those who were there, and when they are gone new ones get in.
+func TestFlood(t *testing.T) {
+	for _, tt := range []struct {
+		name, behave string
+	}{
+		{"without handshake", "silent"},
+		{"with handshake", "hello"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			const (
+				conns = 20_000
+				most  = 24 * kib // for each that is accepted
+			)
+			provider, address := startProvider(t, providerArgs{Files: 20_000})
+			h := startHealthy(t, address)
+			leaks := leakCheck(t, conns, provider)
+			idle := provider.figures()
+			crowd := together(t, conns, crowdArgs{Address: address, Behave: tt.behave})
+			begin := time.Now()
+			open := all(t, crowd, "gather")
+			took := time.Since(begin)
+			cost := provider.figures().since(idle)
+			if cost.memory() > int64(cost.Files)*most+most {
+				t.Errorf("got %+v for %d connections that are held, want at most %d bytes each", cost, cost.Files, most)
+			}
+			left := all(t, crowd, "leave")
+			newcomer := startConsumer(t, quickReconnect(), address)
+			var first record
+			newcomer.ask("call", healthyLoad, &first)
+			if first.Code != 0 {
+				t.Errorf("got %s for a consumer that came after the flood, want OK", first.Message)
+			}
+			before, during := h.judge()
+			newcomer.signal(syscall.SIGKILL)
+			newcomer.wait()
+			leaks()
+			row(t, "17", "%d connects %s in %v, %d open, %d failed (%s), %d held by the provider: %.1f MiB, %.1f KiB each; %d closed by it; healthy p99 %v → %v; accepting paused %d times",
+				conns, tt.name, took.Round(time.Millisecond), open.Open, open.Failed, open.Why, cost.Files, float64(cost.memory())/mib, float64(cost.memory())/float64(max(cost.Files, 1))/kib, left.Closed, before, during,
+				provider.log.count("cannot accept"))
+		})
+	}
+}
+
+// TestPingFlood: who sends PINGs as fast as they are taken gets its PONGs, a few for
+// many, and costs no memory.
+func TestPingFlood(t *testing.T) {
+	const (
+		conns = 4
+		most  = 8 * mib
+	)
+	provider, address := startProvider(t, providerArgs{})
+	h := startHealthy(t, address)
+	leaks := leakCheck(t, conns, provider)
+	idle := provider.figures()
+	crowd := startCrowd(t, crowdArgs{Address: address, Conns: conns, Behave: "ping"})
+	crowd.ask("gather", nil, nil)
+	pass(3 * time.Second)
+	cost := provider.figures().since(idle)
+	if cost.Live > most {
+		t.Errorf("got %d bytes more in use, want at most %d", cost.Live, most)
+	}
+	before, during := h.judge()
+	var r crowdReport
+	crowd.ask("leave", nil, &r)
+	if r.Sent == 0 || r.Received == 0 {
+		t.Errorf("got %d PONGs for %d PINGs, want some for some", r.Received, r.Sent)
+	}
+	leaks()
+	row(t, "17", "%d PINGs on %d connections, %d PONGs: %.1f MiB more, healthy p99 %v → %v", r.Sent, conns, r.Received, float64(cost.Live)/mib, before, during)
+}
