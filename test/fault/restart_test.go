@@ -15,14 +15,6 @@ import (
 // restartLoad is what goes on while providers come and go.
 var restartLoad = loadArgs{Methods: []string{"Till.Book", "SafeTill.Book"}, Rate: 2000, Timeout: 2 * time.Second}
 
-// quickReconnect keeps a consumer at the heels of a provider that comes back.
-func quickReconnect() map[string]any {
-	return map[string]any{"consumer.reconnect.first": "10ms", "consumer.reconnect.base": "20ms", "consumer.reconnect.cap": "1s"}
-}
-
-// backWithin is H6: the cap of the backoff and a second.
-const backWithin = 2 * time.Second
-
 // pair is two providers with one journal, and a consumer of both under load.
 type pair struct {
 	t         *testing.T
