@@ -26,10 +26,11 @@ type consumerArgs struct {
 // loadArgs describes a load. Calls begin on time, whether earlier ones have ended
 // or not.
 type loadArgs struct {
-	Methods []string      // called in turn: Service.Method of [till]
-	Rate    int           // calls per second
-	Timeout time.Duration // of each
-	Size    int           // of the argument, of methods that take a text
+	Methods  []string      // called in turn: Service.Method of [till]
+	Rate     int           // calls per second
+	Timeout  time.Duration // of each
+	Size     int           // of the text that goes or comes, in bytes
+	Metadata int           // bytes of metadata beside it
 }
 
 // record is what became of one call.
@@ -136,6 +137,9 @@ func (c *consumerRole) generate(ctx context.Context, args loadArgs) {
 func (c *consumerRole) call(id uint64, method string, args loadArgs) record {
 	service, name, _ := spi.SplitMethod(method)
 	call := &spi.Call{Method: c.app.Method(service, name), Timeout: args.Timeout}
+	if args.Metadata > 0 {
+		call.Metadata = spi.Metadata{{Key: "m", Value: strings.Repeat("x", args.Metadata)}}
+	}
 	text := strings.Repeat("x", args.Size)
 	var number uint64
 	var echo string

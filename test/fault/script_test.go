@@ -16,6 +16,7 @@ type script struct {
 
 	mu     sync.Mutex
 	answer coretest.Frame
+	raw    []byte // in place of answer, if set
 }
 
 // startScript starts a script in this process; it ends with the test.
@@ -41,7 +42,14 @@ func startScript(t *testing.T) *script {
 func (s *script) answerWith(f coretest.Frame) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answer = f
+	s.answer, s.raw = f, nil
+}
+
+// answerRaw makes bytes the answer to everything.
+func (s *script) answerRaw(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raw = b
 }
 
 func (s *script) serve(nc net.Conn) {
@@ -55,14 +63,21 @@ func (s *script) serve(nc net.Conn) {
 		if err != nil {
 			return
 		}
-		s.mu.Lock()
-		f := s.answer
-		s.mu.Unlock()
-		if f.Type == coretest.TypeResponse || f.Type == coretest.TypeError {
-			f.ID = request.ID
-		}
-		if request.Type == coretest.TypeRequest && peer.Write(f) != nil {
+		if request.Type == coretest.TypeRequest && peer.WriteRaw(s.answerTo(request)) != nil {
 			return
 		}
 	}
+}
+
+func (s *script) answerTo(request coretest.Frame) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.raw != nil {
+		return s.raw
+	}
+	f := s.answer
+	if f.Type == coretest.TypeResponse || f.Type == coretest.TypeError {
+		f.ID = request.ID
+	}
+	return coretest.AppendFrame(nil, f)
 }
