@@ -115,7 +115,39 @@ func offer(address string, f coretest.Frame) (took time.Duration, err error) {
 	return time.Since(begin), err
 }
 
-// TestDamagedHeadersAtConsumer is the same on the way to a consumer: the call that
+// TestMalformedFields: what is within a frame whose header is right is not trusted
+// either.
+func TestMalformedFields(t *testing.T) {
+	provider, address := startProvider(t, providerArgs{})
+	overflow := []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")
+	request := func(metadata ...byte) coretest.Frame {
+		return coretest.Frame{Type: coretest.TypeRequest, Serializer: 1, ID: 7 << 20, Metadata: metadata, Body: []byte(`"x"`)}
+	}
+	for _, tt := range []struct {
+		name  string
+		frame coretest.Frame
+	}{
+		{"no metadata", request()},
+		{"a length that overflows", request(append([]byte{2}, overflow...)...)},
+		{"a length beyond the end", request(2, 100)},
+		{"a number that overflows", request(append([]byte{1, byte(len(overflow))}, overflow...)...)},
+		{"a length within a field beyond its end", request(2, 3, 1, 200, 1)},
+		{"a timeout that overflows", request(append([]byte{2, 4, 1, 1, 'a', 'b', 3, byte(len(overflow))}, overflow...)...)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lines := provider.log.count("disconnected a consumer", "reason=protocol_error")
+			took, err := offer(address, tt.frame)
+			if err != nil || took > closedWithin {
+				t.Errorf("got %v after %v, want the end", err, took)
+			}
+			if !within(backWithin, func() bool { return provider.log.count("disconnected a consumer", "reason=protocol_error") > lines }) {
+				t.Error("got nothing logged, want a protocol_error")
+			}
+		})
+	}
+}
+
+// TestDamagedHeadersAtConsumer flips every bit on the way to a consumer: the call that
 // waits for an answer fails with what happened, and the next one may go on.
 func TestDamagedHeadersAtConsumer(t *testing.T) {
 	s := startScript(t)

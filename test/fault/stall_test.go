@@ -15,8 +15,8 @@ import (
 )
 
 // stallSlack is what a disconnection may take beyond the write timeout: until the
-// kernel takes no more, and what the machine adds.
-const stallSlack = 2 * time.Second
+// kernel takes no more, which may try a second time, and what the machine adds.
+const stallSlack = 4 * time.Second
 
 // TestProviderStopsReading: a provider that takes no more bytes costs its consumer
 // the write queue and the calls that chose it, which end in time; it is disconnected
