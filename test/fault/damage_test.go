@@ -31,10 +31,13 @@ var everyType = []coretest.Frame{
 	coretest.GoAway(coretest.GoAwayShutdown, "bye"),
 }
 
-// eachBit calls f for every bit of a header.
-func eachBit(f func(at int64, bit byte)) {
+// eachBit calls f for every bit of a header, until the test has failed.
+func eachBit(t *testing.T, f func(at int64, bit byte)) {
 	for at := range int64(coretest.HeaderSize) {
 		for i := range 8 {
+			if t.Failed() {
+				return
+			}
 			f(at, 1<<i)
 		}
 	}
@@ -68,7 +71,7 @@ func TestDamagedHeadersAtProvider(t *testing.T) {
 	n := 0
 	begin := time.Now()
 	for _, f := range everyType {
-		eachBit(func(at int64, bit byte) {
+		eachBit(t, func(at int64, bit byte) {
 			n++
 			if f.Type != coretest.TypeHello {
 				at += hello
@@ -100,7 +103,7 @@ func offer(address string, f coretest.Frame) (took time.Duration, err error) {
 		return 0, err
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(patience))
+	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin))
 	peer := coretest.NewPeer(nc)
 	if f.Type == coretest.TypeHello {
 		err = peer.SayHello(jsonHello)
@@ -168,7 +171,7 @@ func TestDamagedHeadersAtConsumer(t *testing.T) {
 		if f.Type == coretest.TypeHello {
 			phase, sent = spi.PhaseHandshake, spi.SentNo
 		}
-		eachBit(func(at int64, bit byte) {
+		eachBit(t, func(at int64, bit byte) {
 			n++
 			if f.Type != coretest.TypeHello {
 				at += hello

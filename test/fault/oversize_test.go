@@ -82,7 +82,7 @@ func promise(address string, metadata, body uint32) (took time.Duration, err err
 		return 0, err
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(patience))
+	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin))
 	peer := coretest.NewPeer(nc)
 	if _, err = peer.BeConsumer(jsonHello); err == nil {
 		err = peer.WriteRaw(declare(coretest.TypeRequest, 7<<20, metadata, body))
