@@ -57,6 +57,7 @@ type consumerRole struct {
 	mu      sync.Mutex
 	history []record
 	begun   int
+	lag     time.Duration
 }
 
 // startConsumer starts a consumer process.
@@ -99,8 +100,8 @@ func (c *consumerRole) obey(do string, raw json.RawMessage) (any, error) {
 		c.load.Wait()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		all := history{Begun: c.begun, Calls: c.history}
-		c.history, c.begun = nil, 0
+		all := history{Begun: c.begun, Lag: c.lag, Calls: c.history}
+		c.history, c.begun, c.lag = nil, 0, 0
 		return all, nil
 	case "hoard": // takes descriptors until there are none
 		return hoard()
@@ -116,7 +117,7 @@ func (c *consumerRole) generate(ctx context.Context, args loadArgs) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	start := time.Now()
-	for ctx.Err() == nil {
+	for last := start; ctx.Err() == nil; {
 		for due := int(time.Since(start).Seconds() * float64(args.Rate)); c.begun < due; c.begun++ {
 			id := uint64(c.begun)
 			c.load.Go(func() {
@@ -128,6 +129,9 @@ func (c *consumerRole) generate(ctx context.Context, args loadArgs) {
 		}
 		select {
 		case <-tick.C:
+			now := time.Now()
+			c.lag = max(c.lag, now.Sub(last))
+			last = now
 		case <-ctx.Done():
 		}
 	}

@@ -49,6 +49,7 @@ func start(t *testing.T, name string, args, ready any) *proc {
 	}
 	p.cmd.Env = append(p.cmd.Env, roleVariable+"="+name, argsVariable+"="+string(encoded))
 	p.cmd.Stderr = &p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // one that is stopped does not see its input end
 	stdin, err := p.cmd.StdinPipe()
 	must(t, err)
 	stdout, err := p.cmd.StdoutPipe()

@@ -35,10 +35,10 @@ func TestProviderStopsReading(t *testing.T) {
 				writeTimeout = 3 * time.Second
 				queue        = 4 * mib
 				size         = 60_000
-				waiting      = 200                            // callers, at the rate and with the timeout of the load
+				waiting      = 100                            // callers, at the rate and with the timeout of the load
 				most         = queue + waiting*3*size + 8*mib // queue; text, answer, and buffer of each caller; pools
 			)
-			load := loadArgs{Methods: []string{"Till.Size"}, Rate: 400, Timeout: 500 * time.Millisecond, Size: size}
+			load := loadArgs{Methods: []string{"Till.Size"}, Rate: 200, Timeout: time.Second, Size: size}
 			frozen, behind := startProvider(t, providerArgs{})
 			proxy, a := startProxy(t, behind)
 			_, b := startProvider(t, providerArgs{})
