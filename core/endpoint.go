@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -325,8 +326,12 @@ func (e *endpoint) dialError(err error) error {
 	if !isTimeout(err) {
 		text = innermost(err).Error() // "connection refused" says it best
 	}
+	hint := "is the provider started?"
+	if errors.Is(err, syscall.EMFILE) {
+		hint = "this process has as many descriptors as it may (ulimit -n)"
+	}
 	return &spi.Error{Code: spi.Unavailable, Reason: spi.ReasonConnecting, Phase: spi.PhaseDial, Sent: spi.SentNo, Endpoint: e.address,
-		Message: text, Hint: "is the provider started?", Cause: fmt.Errorf("%w: %w", spi.ErrConnLost, err)}
+		Message: text, Hint: hint, Cause: fmt.Errorf("%w: %w", spi.ErrConnLost, err)}
 }
 
 func innermost(err error) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -261,5 +262,20 @@ func TestDialTimeout(t *testing.T) {
 		if got := time.Since(begin); got != 3*time.Second {
 			t.Errorf("got the error after %v, want the dial timeout of 3s", got)
 		}
+	})
+}
+
+// Who has no descriptors left is not asked about the provider.
+func TestDialWithoutDescriptors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c := w.consumer(func(cfg *core.ConsumerConfig) {
+			cfg.Dial = func(context.Context, string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+			}
+		}, "p:1")
+		_, err := invoke[string](t.Context(), c, "echo", "Say", "x")
+		w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonConnecting, phase: spi.PhaseDial, sent: spi.SentNo, endpoint: "p:1",
+			message: "too many open files", hint: "this process has as many descriptors as it may"})
 	})
 }

@@ -20,8 +20,8 @@ const mostChunk = 64 << 10
 const minRate = 4 << 10
 
 // frameReader cuts a connection into frames. It holds memory only while there are
-// unread bytes, so an idle connection costs a goroutine and no buffer. One
-// goroutine uses it.
+// unread bytes, so an idle connection costs a goroutine and no buffer, and a small
+// one while a small part of a frame waits for the rest. One goroutine uses it.
 type frameReader struct {
 	nc  net.Conn
 	raw *rawConn // nil: no descriptor
@@ -260,19 +260,34 @@ func (r *frameReader) readPlain() error {
 
 // room returns where the next bytes go; it takes a buffer if there is none.
 func (r *frameReader) room() []byte {
-	if r.buf == nil {
+	switch {
+	case r.buf == nil:
 		r.buf = newBuffer(readBuffer)
 		r.r, r.w = 0, 0
+	case cap(r.buf.b) < readBuffer:
+		r.move(readBuffer)
 	}
 	return r.buf.b[r.w:readBuffer]
 }
 
-// wait is called when there is no data: between frames memory is given back, within
-// one its time begins.
+// wait is called when there is no data: between frames memory is given back; within
+// one its time begins, and who sends one byte and waits does not cost a whole buffer.
 func (r *frameReader) wait() {
-	if r.release(); r.buf != nil {
-		r.arm()
+	if r.release(); r.buf == nil {
+		return
 	}
+	r.arm()
+	if r.w-r.r <= smallest && cap(r.buf.b) >= readBuffer {
+		r.move(smallest)
+	}
+}
+
+// move puts what is unread into another buffer, which has room for size bytes.
+func (r *frameReader) move(size int) {
+	to := newBuffer(size)
+	n := copy(to.b[:size], r.buf.b[r.r:r.w])
+	r.buf.release()
+	r.buf, r.r, r.w = to, 0, n
 }
 
 // release gives the buffer back if nothing in it is unread.

@@ -1,0 +1,243 @@
+//go:build fault && linux
+
+package fault_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/coretest"
+)
+
+// crowdArgs describes many connections to one address, made by one process without
+// the framework.
+type crowdArgs struct {
+	Address string
+	Conns   int
+	Behave  string // "silent", "hello" (shakes hands and is silent), "drip" (a byte of HELLO each second), "ping" (shakes hands and sends PINGs as fast as they are taken)
+}
+
+// crowdReport says what became of them.
+type crowdReport struct {
+	Open     int // connected, and with "hello" and "ping" shaken hands
+	Failed   int
+	Why      string // one reason of those that failed
+	Closed   int    // by the other side
+	Soonest  time.Duration
+	Latest   time.Duration // from a connection's beginning to its end by the other side
+	Sent     int64         // PINGs
+	Received int64         // PONGs
+}
+
+// crowdRole makes connections and watches their ends.
+type crowdRole struct {
+	args  crowdArgs
+	ready sync.WaitGroup // every connection is open or has failed
+	over  sync.WaitGroup // every connection has ended
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	report crowdReport
+	lives  []time.Duration
+	left   bool // this side ends them
+
+	pings, pongs atomic.Int64
+}
+
+// startCrowd starts a process that makes the connections when it is told to
+// "gather".
+func startCrowd(t *testing.T, args crowdArgs) *proc {
+	t.Helper()
+	return start(t, "crowd", args, nil)
+}
+
+func newCrowdRole(raw json.RawMessage) (role, any, error) {
+	args, err := parse[crowdArgs](raw)
+	return &crowdRole{args: args}, nil, err
+}
+
+func (c *crowdRole) obey(do string, _ json.RawMessage) (any, error) {
+	switch do {
+	case "gather": // returns when every connection is open, or has failed
+		c.gather()
+		c.ready.Wait()
+	case "await": // returns when the other side has ended every connection
+		c.over.Wait()
+	case "leave": // ends them
+		c.mu.Lock()
+		c.left = true
+		for _, nc := range c.conns {
+			_ = nc.Close()
+		}
+		c.mu.Unlock()
+		c.over.Wait()
+	case "report":
+	default:
+		return nil, errors.New("a crowd has no such command")
+	}
+	return c.reported(), nil
+}
+
+// gather begins to connect, a few at a time.
+func (c *crowdRole) gather() {
+	const atOnce = 64
+	turn := make(chan struct{}, atOnce)
+	c.ready.Add(c.args.Conns)
+	for range c.args.Conns {
+		turn <- struct{}{}
+		c.over.Go(func() {
+			nc, err := net.DialTimeout("tcp", c.args.Address, 10*time.Second)
+			begin := time.Now()
+			if err == nil {
+				err = c.enter(nc)
+			}
+			<-turn
+			c.entered(nc, err)
+			c.ready.Done()
+			if err == nil {
+				c.live(nc, begin)
+			}
+		})
+	}
+}
+
+// enter does what makes a connection part of the crowd.
+func (c *crowdRole) enter(nc net.Conn) error {
+	if c.args.Behave == "silent" || c.args.Behave == "drip" {
+		return nil
+	}
+	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+	_, err := coretest.NewPeer(nc).BeConsumer(coretest.Hello{Serializers: []string{"json"}})
+	_ = nc.SetDeadline(time.Time{})
+	if err != nil {
+		_ = nc.Close()
+	}
+	return err
+}
+
+func (c *crowdRole) entered(nc net.Conn, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.report.Failed++
+		c.report.Why = err.Error()
+		return
+	}
+	c.report.Open++
+	c.conns = append(c.conns, nc)
+}
+
+// live behaves until the other side ends the connection.
+func (c *crowdRole) live(nc net.Conn, begin time.Time) {
+	var talker sync.WaitGroup
+	gone := make(chan struct{})
+	switch c.args.Behave {
+	case "drip":
+		talker.Go(func() { drip(nc, gone) })
+	case "ping":
+		talker.Go(func() { c.ping(nc) })
+	}
+	var b [4 << 10]byte
+	for {
+		n, err := nc.Read(b[:])
+		c.pongs.Add(int64(n) / coretest.HeaderSize)
+		if err != nil {
+			break
+		}
+	}
+	lived := time.Since(begin)
+	close(gone)
+	_ = nc.Close()
+	talker.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.left {
+		c.report.Closed++
+		c.lives = append(c.lives, lived)
+	}
+}
+
+// drip sends a HELLO, one byte in a second.
+func drip(nc net.Conn, gone <-chan struct{}) {
+	hello := coretest.AppendFrame(nil, coretest.Frame{Type: coretest.TypeHello, Body: make([]byte, 100)})
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for i := range hello {
+		if _, err := nc.Write(hello[i : i+1]); err != nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-gone:
+			return
+		}
+	}
+}
+
+// ping sends PINGs until the connection ends.
+func (c *crowdRole) ping(nc net.Conn) {
+	const batch = 100
+	var b []byte
+	for n := uint64(1); ; n += batch {
+		b = b[:0]
+		for i := range uint64(batch) {
+			b = coretest.AppendFrame(b, coretest.Frame{Type: coretest.TypePing, ID: n + i})
+		}
+		if _, err := nc.Write(b); err != nil {
+			return
+		}
+		c.pings.Add(batch)
+	}
+}
+
+func (c *crowdRole) reported() crowdReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.report
+	r.Sent, r.Received = c.pings.Load(), c.pongs.Load()
+	if len(c.lives) > 0 {
+		r.Soonest, r.Latest = slices.Min(c.lives), slices.Max(c.lives)
+	}
+	return r
+}
+
+// together starts crowds of one kind until they have n connections.
+func together(t *testing.T, n int, args crowdArgs) (crowds []*proc) {
+	t.Helper()
+	const most = 10_000 // of one process: it may have 20,000 descriptors
+	for ; n > 0; n -= args.Conns {
+		args.Conns = min(n, most)
+		crowds = append(crowds, startCrowd(t, args))
+	}
+	return crowds
+}
+
+// all asks every crowd for the same at the same time, and adds up what they say.
+func all(t *testing.T, crowds []*proc, do string) crowdReport {
+	t.Helper()
+	for _, c := range crowds {
+		c.tell(do, nil)
+	}
+	var sum crowdReport
+	for i, c := range crowds {
+		var r crowdReport
+		c.answer(do, &r)
+		if i == 0 {
+			sum = r
+			continue
+		}
+		sum.Open, sum.Failed, sum.Closed = sum.Open+r.Open, sum.Failed+r.Failed, sum.Closed+r.Closed
+		sum.Sent, sum.Received = sum.Sent+r.Sent, sum.Received+r.Received
+		sum.Soonest, sum.Latest = min(sum.Soonest, r.Soonest), max(sum.Latest, r.Latest)
+		if r.Why != "" {
+			sum.Why = r.Why
+		}
+	}
+	return sum
+}

@@ -1,0 +1,68 @@
+//go:build fault && linux
+
+package fault_test
+
+import (
+	"testing"
+	"time"
+)
+
+// healthyLoad is what undisturbed consumers do while others misbehave.
+var healthyLoad = loadArgs{Methods: []string{"Till.Echo"}, Rate: 400, Timeout: 5 * time.Second, Size: 100}
+
+// healthy is a consumer that notices nothing of a fault, or so it should.
+type healthy struct {
+	t      *testing.T
+	proc   *proc
+	begin  time.Time
+	broken time.Time
+}
+
+// startHealthy lets a consumer call for a while before anything is broken.
+func startHealthy(t *testing.T, addresses ...string) *healthy {
+	t.Helper()
+	h := &healthy{t: t, proc: startConsumer(t, nil, addresses...)}
+	h.proc.ask("call", healthyLoad, nil)
+	h.proc.ask("load", healthyLoad, nil)
+	pass(500 * time.Millisecond) // until everything is warm
+	h.begin = time.Now()
+	pass(2 * time.Second)
+	h.broken = time.Now()
+	return h
+}
+
+// judge ends the load, holds the calls since the fault began against those before,
+// and returns both 99th percentiles.
+func (h *healthy) judge() (before, during time.Duration) {
+	h.t.Helper()
+	now := time.Now()
+	var all history
+	h.proc.ask("history", nil, &all)
+	all.check(h.t, rules{timeout: healthyLoad.Timeout})
+	b, d := all.between(h.begin, h.broken), all.between(h.broken, now)
+	undisturbed(h.t, b, d)
+	return b.p99(), d.p99()
+}
+
+// undisturbed holds healthy calls during a fault against those before it: none
+// failed, and their 99th percentile stayed in proportion. The bound is wide, and
+// does not count below the floor, nor for as long as the machine let nobody run: a
+// flood and those it is to disturb share two cores.
+func undisturbed(t *testing.T, before, during history) {
+	t.Helper()
+	const (
+		ratio = 10
+		floor = 250 * time.Millisecond
+	)
+	for _, h := range []history{before, during} {
+		if len(h.Calls) < 100 {
+			t.Errorf("got %d healthy calls, want at least 100 to compare", len(h.Calls))
+		}
+		for _, c := range h.failed()[:min(len(h.failed()), 3)] {
+			t.Errorf("healthy call %d failed: %s", c.ID, c.Message)
+		}
+	}
+	if b, d := before.p99(), during.p99(); d > floor+during.Lag && d > ratio*b {
+		t.Errorf("got a p99 of %v for healthy calls, want at most %d times the %v before", d, ratio, b)
+	}
+}

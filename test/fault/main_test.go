@@ -1,0 +1,17 @@
+//go:build fault && linux
+
+package fault_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(roleVariable); name != "" {
+		os.Exit(play(name, os.Getenv(argsVariable)))
+	}
+	goleak.VerifyTestMain(m)
+}
