@@ -31,9 +31,13 @@ type App struct {
 	close   func() error    // what Close does, once
 
 	mu        sync.Mutex
+	closing   bool        // nothing is added any more
 	opened    []io.Closer // extensions, in the order in which they were opened
-	providers []*Provider
+	providers []*Provider // those that nobody has stopped
 }
+
+// errClosed is for what is begun after Close.
+var errClosed = errors.New("the app is closed")
 
 // Open reads a configuration file and the environment and opens what they say; it
 // is [Load] and [Config.Open]. path "" means no file.
@@ -116,12 +120,17 @@ func (a *App) connect(ctx context.Context) error {
 // open opens an extension that the App closes.
 func open[T any](ctx context.Context, a *App, p *spi.Point[T], ref spi.Ref) (T, error) {
 	v, err := p.Open(ctx, spi.Env{Log: a.log}, ref)
-	if closer, ok := any(v).(io.Closer); ok && err == nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.opened = append(a.opened, closer)
+	closer, ok := any(v).(io.Closer)
+	if !ok || err != nil {
+		return v, err
 	}
-	return v, err
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closing {
+		return v, errors.Join(errClosed, closer.Close())
+	}
+	a.opened = append(a.opened, closer)
+	return v, nil
 }
 
 // interceptors opens those that the configuration names, and puts them around the
@@ -242,6 +251,7 @@ func (a *App) Close() error { return a.close() }
 
 func (a *App) shutDown() error {
 	a.mu.Lock()
+	a.closing = true
 	providers, opened := slices.Clone(a.providers), slices.Clone(a.opened)
 	a.mu.Unlock()
 	var errs []error

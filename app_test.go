@@ -463,3 +463,56 @@ func TestCloseTwiceAndCallAfterwards(t *testing.T) {
 // What the facade makes can be used where the engine is used directly.
 var _ spi.Invoker = (*bhrpc.App)(nil)
 var _ spi.Invoker = (*core.Consumer)(nil)
+
+func TestProvideAfterClose(t *testing.T) {
+	cfg, _ := load(t, map[string]any{"provider.listen": "127.0.0.1:0"})
+	app := open(t, cfg)
+	if err := app.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := app.Provide(t.Context(), Hello{}); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("got %v, %v, want an error: closed", p, err)
+	}
+}
+
+// patient is a service whose method waits for the end of its context.
+type patient struct{ entered chan bool }
+
+func (p patient) Wait(ctx context.Context) error {
+	p.entered <- true
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What was cut off is said once: by Stop, or by Close if nobody called Stop.
+func TestCutOffIsSaidOnce(t *testing.T) {
+	for _, stop := range []bool{true, false} {
+		cfg, _ := load(t, map[string]any{"provider.listen": "127.0.0.1:0", "provider.drain_timeout": "1ms"})
+		app, err := cfg.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		service := patient{make(chan bool)}
+		p, err := app.Provide(t.Context(), service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		consumer, ended := dial(t, nil, p.Addr().String()), make(chan error)
+		go func() { ended <- bhrpc.Invoke(t.Context(), consumer, "patient.Wait", nil) }()
+		<-service.entered
+		const want = "bhrpc: 1 request cut off at the end of the drain time"
+		if stop {
+			if err := p.Stop(); err == nil || err.Error() != want {
+				t.Errorf("got %v from Stop, want %s", err, want)
+			}
+			if err := app.Close(); err != nil {
+				t.Errorf("got %v from Close after Stop, want no error", err)
+			}
+		} else if err := app.Close(); err == nil || err.Error() != want {
+			t.Errorf("got %v from Close, want %s", err, want)
+		}
+		if err := <-ended; spi.CodeOf(err) != spi.Unavailable {
+			t.Errorf("got %v for the call, want UNAVAILABLE", err)
+		}
+	}
+}

@@ -99,7 +99,7 @@ type Provider struct {
 }
 
 // Provide begins to serve and returns; [Provider.Stop] and [App.Close] end it. ctx
-// bounds the start only.
+// bounds the start only. After Close it is refused.
 func (a *App) Provide(ctx context.Context, services ...any) (*Provider, error) {
 	p, err := a.provide(ctx, services)
 	if err != nil {
@@ -148,9 +148,9 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 	}
 	p := &Provider{app: a, core: engine, addr: l.Addr(), done: make(chan struct{})}
 	p.stop = sync.OnceValue(p.drain)
-	a.mu.Lock()
-	a.providers = append(a.providers, p)
-	a.mu.Unlock()
+	if !a.adopt(p) {
+		return nil, errors.Join(errClosed, l.Close())
+	}
 	a.announce(p.addr.String(), cfg, described)
 	go func() {
 		defer close(p.done)
@@ -159,6 +159,16 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 		}
 	}()
 	return p, nil
+}
+
+// adopt lets Close stop a provider. It returns false if the App is closed.
+func (a *App) adopt(p *Provider) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closing {
+		a.providers = append(a.providers, p)
+	}
+	return !a.closing
 }
 
 // Addr returns where the provider listens.
@@ -176,6 +186,9 @@ func (p *Provider) drain() error {
 	defer cancel()
 	err := p.core.Shutdown(ctx)
 	<-p.done
+	p.app.mu.Lock()
+	p.app.providers = slices.DeleteFunc(p.app.providers, func(other *Provider) bool { return other == p })
+	p.app.mu.Unlock()
 	if err = errors.Join(p.err, err); err != nil {
 		return fmt.Errorf("bhrpc: %w", err)
 	}
