@@ -213,7 +213,7 @@ func (r *frameReader) unread() []byte {
 func (r *frameReader) fill(n int) error {
 	for r.w-r.r < n {
 		if r.buf != nil && r.r > 0 && r.r+n > readBuffer {
-			r.w = copy(r.buf.b[:readBuffer], r.buf.b[r.r:r.w])
+			r.w = copy(r.buf.b[:r.w], r.buf.b[r.r:r.w])
 			r.r = 0
 		}
 		if err := r.late(r.read()); err != nil {
@@ -242,7 +242,7 @@ func (r *frameReader) read() error {
 func (r *frameReader) readPlain() error {
 	into := r.first[:]
 	if r.buf != nil {
-		into = r.room()
+		into = r.littleRoom()
 		r.arm()
 	}
 	n, err := r.nc.Read(into)
@@ -250,7 +250,8 @@ func (r *frameReader) readPlain() error {
 		return err
 	}
 	if r.buf == nil {
-		copy(r.room(), into[:n])
+		r.buf, r.r, r.w = newBuffer(smallest), 0, 0
+		copy(r.buf.b[:n], into)
 	}
 	r.w += n
 	r.came += n
@@ -268,6 +269,18 @@ func (r *frameReader) room() []byte {
 		r.move(readBuffer)
 	}
 	return r.buf.b[r.w:readBuffer]
+}
+
+// littleRoom is room for who cannot tell whether there is data: as long as little has
+// come, little memory waits for the rest.
+func (r *frameReader) littleRoom() []byte {
+	if r.w-r.r >= smallest {
+		return r.room()
+	}
+	if r.r > 0 || cap(r.buf.b) >= readBuffer {
+		r.move(smallest)
+	}
+	return r.buf.b[r.w:smallest]
 }
 
 // wait is called when there is no data: between frames memory is given back; within

@@ -149,10 +149,14 @@ func openPlain(t testing.TB, cut [][]byte, limits Limits, end error) (*frameRead
 	return r, func() {}
 }
 
-// checkIdle: who waits without unread bytes holds no memory.
+// checkIdle: who waits without unread bytes holds no memory, and with few little.
 func checkIdle(t testing.TB, r *frameReader) {
-	if r.r == r.w && r.buf != nil {
+	switch unread := r.w - r.r; {
+	case r.buf == nil:
+	case unread == 0:
 		t.Error("got a buffer held while waiting with nothing unread, want none")
+	case unread < smallest && cap(r.buf.b) >= readBuffer:
+		t.Errorf("got a buffer of %d bytes held while %d wait for the rest, want a small one", cap(r.buf.b), unread)
 	}
 }
 
