@@ -35,7 +35,8 @@ type providerConn struct {
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id
 	stopped  bool                       // the consumer sends no more requests
-	offered  string                     // names of the serializers that both sides have; "" before HELLO
+	offered  string                     // names of the serializers that both sides have; "" before HELLO, or the header of an HTTP request
+	asking   int                        // HTTP requests under way: 0 or 1
 	speaks   protocol                   // undecided until the first bytes tell
 	leaving  bool                       // the provider is shutting down
 }
