@@ -287,7 +287,7 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 		c.close(errWriteStalled)
 		return errWriteStalled
 	}
-	return nil // a connection that ended needs no answer
+	return nil // a connection that ended needs no answer, nor a consumer that gave up
 }
 
 // takes reports whether an answer is within what the consumer takes.
