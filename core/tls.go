@@ -159,8 +159,8 @@ func (c *Consumer) secure(ctx context.Context, nc net.Conn, address string) (net
 	cfg := c.tls.config()
 	if cfg.ServerName == "" {
 		cfg = cfg.Clone()
-		cfg.ServerName = "localhost" // of what has no host: a unix socket
-		if host, _, err := net.SplitHostPort(address); err == nil {
+		cfg.ServerName = "localhost" // of what has no host
+		if host, _, err := net.SplitHostPort(address); err == nil && !strings.HasPrefix(address, unixScheme) {
 			cfg.ServerName = host
 		}
 	}
