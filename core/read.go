@@ -33,6 +33,8 @@ type frameReader struct {
 	armed bool // the connection has a deadline for the frame being read
 	came  int  // bytes since then
 
+	collecting func() bool // bodies in chunks are not whole, so that the next frame is due; nil: never
+
 	buf  *buffer // nil: no unread bytes
 	r, w int     // unread bytes are buf.b[r:w]
 
@@ -216,12 +218,20 @@ func (r *frameReader) fill(n int) error {
 			r.w = copy(r.buf.b[:r.w], r.buf.b[r.r:r.w])
 			r.r = 0
 		}
-		if err := r.late(r.read()); err != nil {
+		between := r.r == r.w
+		err := r.read()
+		if between && (err == nil || isTimeout(err) && r.armed && !r.collects()) { // a frame begins, or none is due any more
+			r.disarm()
+			continue
+		}
+		if err := r.late(err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (r *frameReader) collects() bool { return r.collecting != nil && r.collecting() }
 
 // read waits for data once.
 func (r *frameReader) read() error {
@@ -243,6 +253,8 @@ func (r *frameReader) readPlain() error {
 	into := r.first[:]
 	if r.buf != nil {
 		into = r.littleRoom()
+	}
+	if r.buf != nil || r.collects() {
 		r.arm()
 	}
 	n, err := r.nc.Read(into)
@@ -287,6 +299,9 @@ func (r *frameReader) littleRoom() []byte {
 // one its time begins, and who sends one byte and waits does not cost a whole buffer.
 func (r *frameReader) wait() {
 	if r.release(); r.buf == nil {
+		if r.collects() {
+			r.arm()
+		}
 		return
 	}
 	r.arm()
