@@ -233,10 +233,16 @@ func (s *callState) weigh(err error) {
 	load.End(s.began.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
 }
 
-// overloaded reports an answer by which the endpoint, not the handler, is to blame.
+// overloaded reports an answer by which the endpoint is to blame: neither the size of
+// this call's bodies, nor another code of the handler's.
 func (s *callState) overloaded() bool {
 	code := spi.Code(s.answer.Code)
-	return s.answer.Type == wire.Error && (code == spi.Unavailable || code == spi.ResourceExhausted)
+	if s.answer.Type != wire.Error || code != spi.Unavailable && code != spi.ResourceExhausted {
+		return false
+	}
+	body, err := wire.ParseError(s.answer.body())
+	phase := spi.Phase(body.Phase)
+	return err != nil || phase != spi.PhaseDecode && phase != spi.PhaseEncode
 }
 
 // encode writes metadata and arguments into the call's buffer.

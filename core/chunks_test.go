@@ -212,6 +212,30 @@ func TestProviderStopsALargeAnswer(t *testing.T) {
 	})
 }
 
+// An answer that is given up while it waits for room is not sent at all.
+func TestProviderDropsAnAnswerWithoutRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.Limits.WriteQueue = 64 << 10 }, faulty{})
+		peer := w.dialChunky("p:1")
+		w.must(peer.Write(coretest.Request(1<<20, "faulty", "Large", []byte("300000"))))
+		first := w.readAs(peer, coretest.TypeResponse)
+		w.must(peer.Write(coretest.Request(2<<20, "faulty", "Large", []byte("300000"))))
+		synctest.Wait() // it waits for room
+		if got := p.Requests(); got != 1 {
+			t.Errorf("got %d requests, want the one whose answer waits", got)
+		}
+		w.must(peer.Write(coretest.Frame{Type: coretest.TypeCancel, ID: 2 << 20}))
+		w.readBody(peer, first)
+		w.must(peer.Write(coretest.Frame{Type: coretest.TypePing, ID: 1}))
+		w.readAs(peer, coretest.TypePong)
+		synctest.Wait()
+		if got := p.Requests(); got != 0 {
+			t.Errorf("got %d requests, want 0", got)
+		}
+	})
+}
+
 func TestReassemblyIsBounded(t *testing.T) {
 	bound := func(l *core.Limits) { l.Message, l.Reassembly = 100_000, 100_000 }
 	t.Run("provider", func(t *testing.T) {

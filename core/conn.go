@@ -35,7 +35,7 @@ const mostMessage = 1 << 30
 // Why a connection ends; [reasonOf] turns them into words for users.
 var (
 	errTooLarge     = errors.New("frame larger than the limits announced")
-	errFrameStalled = errors.New("a frame was not whole within the frame timeout, and came at less than 4 KiB/s")
+	errFrameStalled = errors.New("a frame, or the next of a body in chunks, was not there within the frame timeout, and came at less than 4 KiB/s")
 	errWriteStalled = errors.New("the peer took no bytes for the write timeout")
 	errGoAway       = errors.New("the peer is shutting down")
 	errClosed       = errors.New("closed by this side")
@@ -219,7 +219,7 @@ func (c *conn) handshake() error {
 	if !c.begin {
 		c.sayHello()
 	}
-	c.in.skips, c.in.slack = true, c.frameTimeout
+	c.in.skips, c.in.slack, c.in.collecting = true, c.frameTimeout, c.parts.any
 	return c.nc.SetReadDeadline(time.Time{})
 }
 

@@ -31,12 +31,12 @@ type ConnInfo struct {
 	Side       string       `json:"side"` // of this process: "consumer" or "provider"
 	Peer       string       `json:"peer"` // address of the other side
 	State      ConnState    `json:"state"`
-	Serializer string       `json:"serializer,omitempty"` // what requests are in; at a provider all that the consumer offers and this side reads, with commas
+	Serializer string       `json:"serializer,omitempty"` // what requests are in; at a provider all that the consumer offers and this side reads, with commas; "json (HTTP)"
 	InFlight   int          `json:"in_flight"`            // calls without an answer yet
 	BytesIn    uint64       `json:"bytes_in"`             // read from the connection
 	BytesOut   uint64       `json:"bytes_out"`            // taken by the kernel
-	FramesIn   uint64       `json:"frames_in"`            // read since the HELLO
-	FramesOut  uint64       `json:"frames_out"`           // written or in line
+	FramesIn   uint64       `json:"frames_in"`            // read since the HELLO; HTTP has none
+	FramesOut  uint64       `json:"frames_out"`           // written or in line; HTTP has none
 	Queued     int          `json:"queued"`               // bytes in line
 	Age        spi.Duration `json:"age"`                  // since when it is connected, or not
 	LastIn     spi.Duration `json:"last_in"`              // how long ago bytes came; says nothing while BytesIn is 0
@@ -176,7 +176,7 @@ func (p *Provider) Conns() []ConnInfo {
 
 func (c *providerConn) info(leaving bool) ConnInfo {
 	c.mu.Lock()
-	inFlight, stopped, serializers := len(c.requests), c.stopped, c.offered
+	inFlight, stopped, serializers := len(c.requests)+c.asking, c.stopped, c.offered
 	c.mu.Unlock()
 	state := ConnUp
 	switch {
@@ -188,6 +188,14 @@ func (c *providerConn) info(leaving bool) ConnInfo {
 	i := c.conn.info("provider", c.remote, state)
 	i.Serializer, i.InFlight = serializers, inFlight
 	return i
+}
+
+// asked notes that an HTTP request began, or with -1 that it ended.
+func (c *providerConn) asked(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offered = "json (HTTP)"
+	c.asking += n
 }
 
 func sortByPeer(list []ConnInfo) {

@@ -179,3 +179,28 @@ func TestConsumerShutdownUnderLoad(t *testing.T) {
 		}
 	})
 }
+
+// Calls that are cut off at the end of a provider's drain time are lost, so that
+// what may run twice is tried elsewhere: none is answered by its handler, which only
+// ends because of that.
+func TestCutOffCallsAreLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, g := newWorld(t), newGate()
+		p := w.provider("p:1", nil, g.service())
+		var calls []*started[string]
+		for range 50 {
+			calls = append(calls, start[string](t.Context(), w.consumer(nil, "p:1"), "Gate", "Pass", "x"))
+			<-g.entered
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.Shutdown(ctx); err == nil {
+			t.Error("got nil from Shutdown, want how many were cut off")
+		}
+		for _, call := range calls {
+			if _, err := call.wait(); !errors.Is(err, spi.ErrConnLost) {
+				t.Errorf("got %v, want spi.ErrConnLost", err)
+			}
+		}
+	})
+}

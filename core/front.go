@@ -50,7 +50,11 @@ var errLeaving = fmt.Errorf("%w at its shutdown, before anything was said", errC
 
 // meet is the whole life of an accepted connection, whatever it speaks.
 func (c *providerConn) meet() {
-	_ = c.nc.SetReadDeadline(c.greetBy)
+	c.mu.Lock()
+	if !c.leaving { // then it has less time already
+		_ = c.nc.SetReadDeadline(c.greetBy)
+	}
+	c.mu.Unlock()
 	spoken := undecided
 	for n := 1; spoken == undecided; n = len(c.in.unread()) + 1 {
 		if err := c.in.fill(n); err != nil {

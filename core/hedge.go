@@ -56,7 +56,7 @@ func (s *callState) second(ctx context.Context) *callState {
 		return nil
 	}
 	conn := now.endpoints[i].open()
-	if conn == nil || conn.out.full() || !c.budget.take() {
+	if conn == nil || conn.out.fullFor(&s.out) || !c.budget.take() {
 		return nil
 	}
 	second := c.states.Get().(*callState)

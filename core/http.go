@@ -83,6 +83,26 @@ type webConn struct {
 	over chan struct{} // closed by ConnState when net/http has done with it
 }
 
+// Read implements [net.Conn].
+func (c *webConn) Read(b []byte) (int, error) {
+	again := c.first != nil // they were counted when they came
+	n, err := c.resumed.Read(b)
+	if !again {
+		c.conn.in.traffic.add(n)
+	}
+	return n, err
+}
+
+// Write implements [net.Conn].
+func (c *webConn) Write(b []byte) (int, error) {
+	n, err := c.resumed.Write(b)
+	out := &c.conn.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	out.written.add(n)
+	return n, err
+}
+
 type webConnKey struct{}
 
 // oneConn is a listener that accepts one connection and ends with it.
@@ -123,6 +143,9 @@ func (c complainer) Write(line []byte) (int, error) {
 func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(webConnKey{}).(*webConn).conn
 	w.provider.lobby.leave(c)
+	c.asked(1)
+	defer c.asked(-1)
+	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.provider.cfg.WriteTimeout.D())) // of small answers; larger ones set their own
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !w.hostAllowed(r.Host) {
 		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "host", Message: fmt.Sprintf("%q is not a name of this provider", shorten(r.Host, maxName)),

@@ -84,11 +84,20 @@ func (o *outbox) reserve(ctx context.Context, l *lane, size int, f *outgoing) er
 	return err
 }
 
+func (l *lane) full() bool { return l.queued >= l.limit }
+
 // full reports that senders wait for room, or would soon.
 func (o *outbox) full() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.small.queued >= o.small.limit || o.large.queued >= o.large.limit
+	return o.small.full() || o.large.full()
+}
+
+// fullFor is full for a frame like f, which was sent on another connection.
+func (o *outbox) fullFor(f *outgoing) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.small.full() || f.large && o.large.full()
 }
 
 // within bounds ctx by a deadline of its own, unless that is zero. It is for the

@@ -160,3 +160,36 @@ func dribble(nc net.Conn, b []byte, piece int, every time.Duration) {
 		time.Sleep(every)
 	}
 }
+
+// A body in chunks of which no more comes ends the connection; one that was given up
+// leaves it in peace.
+func TestFrameTimeoutBetweenChunks(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		cancel bool
+		want   int // connections
+	}{{"no more comes", false, 0}, {"given up", true, 1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := w.provider("p:1", nil, echo{})
+				peer := w.dialChunky("p:1")
+				begin := time.Now()
+				for _, f := range coretest.Cut(coretest.Request(1<<20, "echo", "Say", quoted(100_000)), 30_000)[:3] {
+					w.must(peer.Write(f))
+				}
+				time.Sleep(29 * time.Second)
+				if p.ConnCount() != 1 || p.Requests() != 1 {
+					t.Errorf("after %v: got %d connections and %d requests, want one", time.Since(begin), p.ConnCount(), p.Requests())
+				}
+				if tt.cancel {
+					w.must(peer.Write(coretest.Frame{Type: coretest.TypeCancel, ID: 1 << 20}))
+				}
+				time.Sleep(time.Minute)
+				if p.ConnCount() != tt.want || p.Requests() != 0 {
+					t.Errorf("after %v: got %d connections and %d requests, want %d and none", time.Since(begin), p.ConnCount(), p.Requests(), tt.want)
+				}
+			})
+		})
+	}
+}

@@ -360,10 +360,10 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		cut = int(p.admitted.Load())
 	}
-	p.cancel()
-	for _, c := range conns {
+	for _, c := range conns { // first, or handlers would answer that they were cancelled
 		c.close(errClosed)
 	}
+	p.cancel()
 	p.running.Wait()
 	p.queue.close()
 	if left := p.handlersLeft(); left > 0 {

@@ -35,7 +35,8 @@ type providerConn struct {
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id
 	stopped  bool                       // the consumer sends no more requests
-	offered  string                     // names of the serializers that both sides have; "" before HELLO
+	offered  string                     // names of the serializers that both sides have; "" before HELLO, or the header of an HTTP request
+	asking   int                        // HTTP requests under way: 0 or 1
 	speaks   protocol                   // undecided until the first bytes tell
 	leaving  bool                       // the provider is shutting down
 }
@@ -286,7 +287,7 @@ func (c *providerConn) reply(f *outgoing, mayWait bool) error {
 		c.close(errWriteStalled)
 		return errWriteStalled
 	}
-	return nil // a connection that ended needs no answer
+	return nil // a connection that ended needs no answer, nor a consumer that gave up
 }
 
 // takes reports whether an answer is within what the consumer takes.

@@ -77,9 +77,6 @@ type rawSocket struct{ *socket }
 func (s rawSocket) Read(done func(fd uintptr) bool) error {
 	for !done(uintptr(s.ends[0])) {
 		checkIdle(s.t, s.r)
-		if r := s.r; r.buf != nil && r.w-r.r <= smallest && cap(r.buf.b) >= readBuffer {
-			s.t.Errorf("got a buffer of %d bytes held while %d wait for the rest, want a small one", cap(r.buf.b), r.w-r.r)
-		}
 		if err := s.refill(); err != nil {
 			return err
 		}

@@ -33,6 +33,8 @@ type frameReader struct {
 	armed bool // the connection has a deadline for the frame being read
 	came  int  // bytes since then
 
+	collecting func() bool // bodies in chunks are not whole, so that the next frame is due; nil: never
+
 	buf  *buffer // nil: no unread bytes
 	r, w int     // unread bytes are buf.b[r:w]
 
@@ -213,15 +215,23 @@ func (r *frameReader) unread() []byte {
 func (r *frameReader) fill(n int) error {
 	for r.w-r.r < n {
 		if r.buf != nil && r.r > 0 && r.r+n > readBuffer {
-			r.w = copy(r.buf.b[:readBuffer], r.buf.b[r.r:r.w])
+			r.w = copy(r.buf.b[:r.w], r.buf.b[r.r:r.w])
 			r.r = 0
 		}
-		if err := r.late(r.read()); err != nil {
+		between := r.r == r.w
+		err := r.read()
+		if between && (err == nil || isTimeout(err) && r.armed && !r.collects()) { // a frame begins, or none is due any more
+			r.disarm()
+			continue
+		}
+		if err := r.late(err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (r *frameReader) collects() bool { return r.collecting != nil && r.collecting() }
 
 // read waits for data once.
 func (r *frameReader) read() error {
@@ -242,7 +252,9 @@ func (r *frameReader) read() error {
 func (r *frameReader) readPlain() error {
 	into := r.first[:]
 	if r.buf != nil {
-		into = r.room()
+		into = r.littleRoom()
+	}
+	if r.buf != nil || r.collects() {
 		r.arm()
 	}
 	n, err := r.nc.Read(into)
@@ -250,7 +262,8 @@ func (r *frameReader) readPlain() error {
 		return err
 	}
 	if r.buf == nil {
-		copy(r.room(), into[:n])
+		r.buf, r.r, r.w = newBuffer(smallest), 0, 0
+		copy(r.buf.b[:n], into)
 	}
 	r.w += n
 	r.came += n
@@ -270,10 +283,25 @@ func (r *frameReader) room() []byte {
 	return r.buf.b[r.w:readBuffer]
 }
 
+// littleRoom is room for who cannot tell whether there is data: as long as little has
+// come, little memory waits for the rest.
+func (r *frameReader) littleRoom() []byte {
+	if r.w-r.r >= smallest {
+		return r.room()
+	}
+	if r.r > 0 || cap(r.buf.b) >= readBuffer {
+		r.move(smallest)
+	}
+	return r.buf.b[r.w:smallest]
+}
+
 // wait is called when there is no data: between frames memory is given back; within
 // one its time begins, and who sends one byte and waits does not cost a whole buffer.
 func (r *frameReader) wait() {
 	if r.release(); r.buf == nil {
+		if r.collects() {
+			r.arm()
+		}
 		return
 	}
 	r.arm()

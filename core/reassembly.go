@@ -99,6 +99,13 @@ func (r *reassembly) add(f frame) (whole *part, known bool, err error) {
 	return p, true, nil
 }
 
+// any reports that bodies are being collected.
+func (r *reassembly) any() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.parts) > 0
+}
+
 // drop takes a part out that is no longer wanted, frees what was collected, and
 // returns it. nil: there was none.
 func (r *reassembly) drop(id uint64) *part {

@@ -33,6 +33,9 @@ type request struct {
 	reply outgoing
 }
 
+// errUnwanted is an answer that nobody waits for.
+var errUnwanted = errors.New("the consumer gave up")
+
 // run serves the request and answers it, whatever the handler does.
 func (r *request) run() {
 	finished := false
@@ -136,7 +139,7 @@ func (r *request) answer() error {
 	}
 	b := newBuffer(smallest)
 	b.b = appendPairs(b.b[:headroom], r.call.ReplyMetadata)
-	r.reply = outgoing{Header: wire.Header{Type: wire.Response, Serializer: r.offer.number, ID: r.id}, payload: b, metadata: len(b.b) - headroom}
+	r.reply = outgoing{Header: wire.Header{Type: wire.Response, Serializer: r.offer.number, ID: r.id}, payload: b, metadata: len(b.b) - headroom, assigner: r}
 	if r.target.method.Void {
 		r.reply.Flags = wire.FlagVoid
 	} else {
@@ -154,6 +157,16 @@ func (r *request) answer() error {
 	}
 	r.conn.reply(&r.reply, r.mayWait)
 	return nil
+}
+
+// assign lets no answer go that is not wanted any more: while it was packed, or waited
+// for room, the consumer may have given up. out.mu is held, so that it is this or a
+// CANCEL that finds the answer in the outbox.
+func (r *request) assign(_ *outgoing, head []byte, _ uint64) ([]byte, error) {
+	if r.ctx.unwanted.Load() {
+		return nil, errUnwanted
+	}
+	return head, nil
 }
 
 func appendPairs(dst []byte, m spi.Metadata) []byte {
@@ -177,6 +190,7 @@ func (r *request) fail(err error) {
 		r.reply.payload.release()
 		r.reply = errorReply(r.id, failure, nil)
 	}
+	r.reply.assigner = r
 	r.conn.reply(&r.reply, r.mayWait)
 }
 

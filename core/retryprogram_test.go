@@ -7,17 +7,20 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/bhrpc/bhrpc/core"
-	"github.com/bhrpc/bhrpc/core/coretest"
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-var seed = flag.Uint64("seed", 0, "seed of the first program of cuts; 0: another one each time")
+var (
+	seed     = flag.Uint64("seed", 0, "seed of the first program of cuts; 0: another one each time")
+	programs = flag.Uint64("programs", 150, "how many programs of cuts are run")
+)
 
 // journal is what the providers have run, by call.
 type journal struct {
@@ -25,7 +28,7 @@ type journal struct {
 	ran map[string]int
 }
 
-// shop is a service at one provider. Its calls are known by their text.
+// shop is a service at one provider. Its calls are known by their id; see [order].
 type shop struct {
 	*journal
 	took func(id string) time.Duration
@@ -34,7 +37,8 @@ type shop struct {
 
 var errSoldOut = &spi.Error{Code: spi.FailedPrecondition, Message: "sold out"}
 
-func (s *shop) run(ctx context.Context, id string) (string, error) {
+func (s *shop) run(ctx context.Context, text string) (string, error) {
+	id, texture, size := parseOrder(text)
 	s.mu.Lock()
 	s.ran[id]++
 	s.mu.Unlock()
@@ -51,18 +55,20 @@ func (s *shop) run(ctx context.Context, id string) (string, error) {
 	if id[len(id)-1] == '7' {
 		return "", errSoldOut
 	}
-	return id, nil
+	return id + textures()[texture][:size], nil
 }
 
 // Read may run twice.
-func (s *shop) Read(ctx context.Context, id string) (string, error) { return s.run(ctx, id) }
+func (s *shop) Read(ctx context.Context, text string) (string, error) { return s.run(ctx, text) }
 
 // Buy must not.
-func (s *shop) Buy(ctx context.Context, id string) (string, error) { return s.run(ctx, id) }
+func (s *shop) Buy(ctx context.Context, text string) (string, error) { return s.run(ctx, text) }
 
 // order is one call of a program.
 type order struct {
 	method, id string
+	texture    int // of both bodies
+	asks, gets int // bytes of them beside the id
 	timeout    time.Duration
 	took       time.Duration
 	ends       int
@@ -70,10 +76,62 @@ type order struct {
 	err        error
 }
 
+// text is what an order sends.
+func (o *order) text() string {
+	return fmt.Sprintf("%s %d %d %s", o.id, o.texture, o.gets, textures()[o.texture][:o.asks])
+}
+
+func parseOrder(text string) (id string, texture, size int) {
+	if _, err := fmt.Sscan(text[:min(len(text), 40)], &id, &texture, &size); err != nil {
+		panic(fmt.Sprintf("%.40q is no order: %v", text, err))
+	}
+	return id, texture, size
+}
+
+// mostOrdered is the most that a body of an order has beside its id, in bytes.
+const mostOrdered = 300 << 10
+
+// textures fill bodies: one that shrinks to nothing, one to two thirds, one not at
+// all.
+var textures = sync.OnceValue(func() [3]string {
+	return [3]string{strings.Repeat("x", mostOrdered), strings.Repeat("xxxyyy", mostOrdered/6), noise(mostOrdered)}
+})
+
+// runs is a compressor that counts letters.
+type runs struct{}
+
+func (runs) Compress(dst, src []byte) ([]byte, error) {
+	start := len(dst)
+	for i := 0; i < len(src); {
+		n := 1
+		for i+n < len(src) && n < 255 && src[i+n] == src[i] {
+			n++
+		}
+		if dst = append(dst, byte(n), src[i]); len(dst)-start > len(src) {
+			return dst, errors.New("it grows")
+		}
+		i += n
+	}
+	return dst, nil
+}
+
+func (runs) Decompress(dst, src []byte, limit int) ([]byte, error) {
+	start := len(dst)
+	for ; len(src) >= 2; src = src[2:] {
+		for range src[0] {
+			dst = append(dst, src[1])
+		}
+		if len(dst)-start > limit {
+			return dst, spi.ErrTooLarge
+		}
+	}
+	return dst, nil
+}
+
 // make makes the call.
 func (o *order) make(c *core.Consumer) {
 	begin := time.Now()
-	err := c.Invoke(context.Background(), &spi.Call{Method: c.Method("shop", o.method), Args: spi.Values{o.id}, Reply: &o.reply, Timeout: o.timeout})
+	err := c.Invoke(context.Background(), &spi.Call{Method: c.Method("shop", o.method), Args: spi.Values{o.text()}, Reply: &o.reply, Timeout: o.timeout})
 	o.took, o.err = time.Since(begin), err
 	o.ends++
 }
@@ -98,8 +156,8 @@ func (o *order) check(t *testing.T, ran, most int, lucky bool) {
 		fail("want at most %d runs", most)
 	case (o.err == nil || decided) && ran == 0:
 		fail("answered, though nobody ran it")
-	case o.err == nil && o.reply != o.id, o.err != nil && o.reply != "":
-		fail("got reply %q", o.reply)
+	case o.err == nil && o.reply != o.id+textures()[o.texture][:o.gets], o.err != nil && o.reply != "":
+		fail("got a reply of %d bytes, %.20q", len(o.reply), o.reply)
 	case o.err != nil && e == nil:
 		fail("want an *spi.Error")
 	case e != nil && e.Sent == spi.SentNo && ran > 0:
@@ -108,119 +166,6 @@ func (o *order) check(t *testing.T, ran, most int, lucky bool) {
 		fail("ran, though it was refused")
 	case lucky && o.err != nil && !decided:
 		fail("lost, though an endpoint was healthy all the time")
-	}
-}
-
-// program is one random schedule of calls and faults.
-type program struct {
-	*world
-	*rand.Rand
-	journal   journal
-	addresses []string
-	spared    int // this one is up all the time, and takes what comes; -1: none
-	consumer  *core.Consumer
-	orders    []*order
-}
-
-const programAttempts = 3
-
-func newProgram(t *testing.T, random *rand.Rand) *program {
-	p := &program{world: newWorld(t), Rand: random, addresses: []string{"a:1", "b:1", "c:1"}, journal: journal{ran: make(map[string]int)}}
-	p.spared = p.IntN(4) - 1
-	for i, address := range p.addresses {
-		took := time.Duration(p.IntN(80)) * time.Millisecond
-		s := &shop{journal: &p.journal, took: func(id string) time.Duration { return took * time.Duration(id[0]%4) }}
-		p.provider(address, func(cfg *core.ProviderConfig) {
-			if i != p.spared {
-				cfg.MaxRequests = 1 + p.IntN(10)
-			}
-		}, s)
-	}
-	p.consumer = p.world.consumer(func(cfg *core.ConsumerConfig) {
-		cfg.References = map[string]core.Reference{"shop": {Idempotent: []string{"Read"}}}
-		if p.IntN(2) == 0 {
-			cfg.References["shop"] = core.Reference{Idempotent: []string{"Read"}, Hedge: spi.Duration(1+p.IntN(100)) * spi.Duration(time.Millisecond)}
-		}
-		cfg.Retry.Attempts = programAttempts
-		if p.spared >= 0 {
-			cfg.Retry.Budget = core.RetryBudget{Ratio: 1, Burst: 1000}
-		}
-		cfg.Reconnect.Cap = spi.Duration(time.Second)
-	}, p.addresses...)
-	return p
-}
-
-// harm does something to one endpoint, but not to the spared one.
-func (p *program) harm() {
-	i := p.IntN(len(p.addresses))
-	if i == p.spared {
-		return
-	}
-	link := p.network.Link(p.addresses[i])
-	switch p.IntN(8) {
-	case 0, 1:
-		link.Cut()
-	case 2, 3:
-		link.ToProvider.CutAfter(int64(p.IntN(200)))
-	case 4, 5:
-		link.ToConsumer.CutAfter(int64(p.IntN(200)))
-	case 6:
-		link.Refuse()
-	default:
-		if p.spared < 0 { // a silent endpoint is not found out without a heartbeat
-			[]*coretest.Direction{link.ToProvider, link.ToConsumer}[p.IntN(2)].Stall()
-		}
-	}
-}
-
-func (p *program) run() {
-	var calling sync.WaitGroup
-	if p.spared >= 0 || p.IntN(2) == 0 {
-		synctest.Wait() // everything is connected; otherwise it is about to be
-	}
-	for range 60 {
-		switch n := p.IntN(10); {
-		case n < 5:
-			o := &order{method: []string{"Read", "Buy"}[p.IntN(2)], timeout: 10 * time.Second}
-			if p.IntN(5) == 0 {
-				o.timeout = time.Duration(1+p.IntN(200)) * time.Millisecond
-			}
-			o.id = fmt.Sprint(p.IntN(10), "-", len(p.orders))
-			p.orders = append(p.orders, o)
-			calling.Go(func() { o.make(p.consumer) })
-		case n < 8:
-			p.harm()
-		case n < 9:
-			p.network.Link(p.addresses[p.IntN(len(p.addresses))]).Heal()
-		default:
-			<-time.After(time.Duration(p.IntN(60)) * time.Millisecond)
-		}
-		if p.IntN(2) == 0 {
-			synctest.Wait()
-		}
-	}
-	calling.Wait()
-}
-
-func (p *program) check() {
-	if got := p.consumer.InFlight(); got != 0 {
-		p.Errorf("got %d calls in flight, want 0", got)
-	}
-	if got := p.consumer.SlotsInUse(); got != 0 {
-		p.Errorf("got %d slots in use, want 0", got)
-	}
-	p.must(p.consumer.Close())
-	for _, a := range p.addresses {
-		p.network.Link(a).Heal()
-	}
-	<-time.After(time.Minute) // whatever still runs somewhere has run
-	p.journal.mu.Lock()
-	defer p.journal.mu.Unlock()
-	for _, o := range p.orders {
-		if o.took > o.timeout {
-			p.Errorf("%s(%s): took %v of %v: %v", o.method, o.id, o.took, o.timeout, o.err)
-		}
-		o.check(p.TB.(*testing.T), p.journal.ran[o.id], programAttempts, p.spared >= 0 && o.method == "Read" && o.timeout >= time.Second)
 	}
 }
 
@@ -233,7 +178,7 @@ func TestCutAtAnyMoment(t *testing.T) {
 	if first == 0 {
 		first = rand.Uint64()
 	}
-	for i := range uint64(400) {
+	for i := range *programs {
 		synctest.Test(t, func(t *testing.T) {
 			settle := core.TraceBuffers(t)
 			t.Cleanup(settle) // after everything is stopped

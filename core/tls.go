@@ -22,7 +22,7 @@ type ProviderTLS struct {
 	Cert       string `json:"cert" doc:"file with the provider's certificate chain (PEM); set: connections are secured and plain ones refused"`
 	Key        string `json:"key" doc:"file with the certificate's private key (PEM)"`
 	ClientCA   string `json:"client_ca" doc:"file with the authorities (PEM) that sign consumers' certificates; empty: consumers need none"`
-	MinVersion string `json:"min_version" doc:"least version of TLS: 1.2 or 1.3"`
+	MinVersion string `json:"min_version" doc:"least version of TLS: 1.2 or 1.3" oneof:"1.2,1.3"`
 }
 
 // ConsumerTLS secures a consumer's connections; docs/tls.md.
@@ -32,7 +32,7 @@ type ConsumerTLS struct {
 	Cert       string `json:"cert" doc:"file with this consumer's certificate chain (PEM), for providers that ask for one"`
 	Key        string `json:"key" doc:"file with the certificate's private key (PEM)"`
 	ServerName string `json:"server_name" doc:"name that the provider's certificate must carry; empty: the host of its address"`
-	MinVersion string `json:"min_version" doc:"least version of TLS: 1.2 or 1.3"`
+	MinVersion string `json:"min_version" doc:"least version of TLS: 1.2 or 1.3" oneof:"1.2,1.3"`
 }
 
 // tlsVersions are the values of min_version.
@@ -159,8 +159,8 @@ func (c *Consumer) secure(ctx context.Context, nc net.Conn, address string) (net
 	cfg := c.tls.config()
 	if cfg.ServerName == "" {
 		cfg = cfg.Clone()
-		cfg.ServerName = "localhost" // of what has no host: a unix socket
-		if host, _, err := net.SplitHostPort(address); err == nil {
+		cfg.ServerName = "localhost" // of what has no host
+		if host, _, err := net.SplitHostPort(address); err == nil && !strings.HasPrefix(address, unixScheme) {
 			cfg.ServerName = host
 		}
 	}

@@ -427,3 +427,43 @@ func TestTLSShutdownDuringHandshake(t *testing.T) {
 		}
 	})
 }
+
+// TestTLSShutdownInSilence: who says nothing within TLS holds up no shutdown.
+func TestTLSShutdownInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.authority(t.TempDir())
+		cert, key := a.issue("server", 2, time.Hour)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.TLS = core.ProviderTLS{Cert: cert, Key: key} }, echo{})
+		nc := w.silent("p:1")
+		begin := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- p.Shutdown(context.Background()) }()
+		synctest.Wait()
+		pool := x509.NewCertPool()
+		pool.AddCert(a.cert)
+		w.must(tls.Client(nc, &tls.Config{RootCAs: pool, ServerName: "localhost"}).Handshake())
+		if err := <-down; err != nil || time.Since(begin) > 200*time.Millisecond {
+			t.Errorf("got %v after %v, want nil within 200ms", err, time.Since(begin))
+		}
+	})
+}
+
+// TestTLSIdle: a connection that waits for the next call holds no buffer.
+func TestTLSIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		settle := core.TraceBuffers(t)
+		w := newWorld(t)
+		a := w.authority(t.TempDir())
+		cert, key := a.issue("server", 2, time.Hour)
+		w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.TLS = core.ProviderTLS{Cert: cert, Key: key} }, echo{})
+		c := w.consumer(func(cfg *core.ConsumerConfig) { cfg.TLS = core.ConsumerTLS{Enabled: true, CA: a.file} }, "p:1")
+		for _, n := range []int{3, 2000, 300_000} {
+			if got, err := invoke[string](t.Context(), c, "echo", "Say", strings.Repeat("x", n)); len(got) != n || err != nil {
+				t.Errorf("got %d bytes, %v, want %d", len(got), err, n)
+			}
+		}
+		synctest.Wait()
+		settle()
+	})
+}

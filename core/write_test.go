@@ -286,6 +286,9 @@ func TestOutboxLargeBodiesHaveTheirOwnRoom(t *testing.T) {
 		if large.done || !small.done || small.err != nil {
 			t.Errorf("got large %v, small %v %v; want the large one to wait, the small one accepted", large.done, small.done, small.err)
 		}
+		if !m.full() || m.fullFor(&outgoing{}) || !m.fullFor(&outgoing{large: true}) {
+			t.Error("want full for large bodies, and for those only")
+		}
 		m.check()
 		m.grow(math.MaxInt32)
 		m.check()
