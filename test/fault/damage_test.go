@@ -153,7 +153,7 @@ func TestMalformedFields(t *testing.T) {
 // TestDamagedHeadersAtConsumer flips every bit on the way to a consumer: the call that
 // waits for an answer fails with what happened, and the next one may go on.
 func TestDamagedHeadersAtConsumer(t *testing.T) {
-	s := startScript(t)
+	s := startScript(t, jsonHello)
 	proxy, damaged := startProxy(t, s.address)
 	_, address := startProvider(t, providerArgs{})
 	h := startHealthy(t, address)
