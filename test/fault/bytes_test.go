@@ -43,7 +43,7 @@ func TestDamagedBytes(t *testing.T) {
 				total += bytes
 				for at := range bytes {
 					d.damageAt(at, 1<<(at%8))
-					proxy.reset()
+					renew(t, proxy)
 					r := call()
 					if took := r.End.Sub(r.Begin); took > bytesCall.Timeout+endSlack {
 						t.Errorf("byte %d damaged: got the end of the call after %v, want it within %v", at, took, bytesCall.Timeout)
@@ -59,7 +59,7 @@ func TestDamagedBytes(t *testing.T) {
 					}
 				}
 				d.damageAt(0, 0)
-				proxy.reset()
+				renew(t, proxy)
 				var r record
 				if !within(backWithin, func() bool { r = call(); return r.Code == 0 }) {
 					t.Errorf("got %s after the damage, want OK", r.Message)
@@ -68,6 +68,17 @@ func TestDamagedBytes(t *testing.T) {
 			provider.figures() // it answers
 			row(t, "14", "one bit of each of %d bytes, both ways, %s: calls ended with %v", total, tt.name, codes)
 		})
+	}
+}
+
+// renew ends the connections through p and waits for the next one: a call that began
+// before its consumer had noticed would be lost with the old one.
+func renew(t *testing.T, p *proxy) {
+	t.Helper()
+	before := p.connections()
+	p.reset()
+	if !within(backWithin, func() bool { return p.connections() > before }) {
+		t.Fatal("got no new connection")
 	}
 }
 
