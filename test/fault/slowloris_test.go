@@ -26,7 +26,7 @@ func TestSilentCrowd(t *testing.T) {
 	}{
 		{"silent", "silent", 5000, 24 * kib, handshake, "provider.max_handshakes", 10_000},
 		{"a byte of HELLO each second", "drip", 5000, 24 * kib, handshake, "provider.max_handshakes", 10_000},
-		{"a byte of an HTTP header each second", "http", 1000, 64 * kib, handshake, "provider.max_handshakes", 10_000},
+		{"a byte of an HTTP header each second", "http", 1000, 24 * kib, handshake, "provider.max_handshakes", 10_000},
 		{"a byte of a request's header each second", "header", 1000, 24 * kib, frame, "provider.frame_timeout", frame.String()},
 		{"a byte of a body of 1000 each second", "body", 1000, 24 * kib, frame, "provider.frame_timeout", frame.String()},
 		{"a byte of a body of a MiB each second", "large", 1000, 96 * kib, frame, "provider.frame_timeout", frame.String()},
