@@ -1,7 +1,10 @@
 package core_test
 
 import (
+	"errors"
+	"net"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,6 +143,42 @@ func TestStrangersAreLogged(t *testing.T) {
 		flood()
 		if got := len(w.logged(logrus.WarnLevel)); got != 3 {
 			t.Errorf("got %d lines of 50 strangers 3s later, want 3", got)
+		}
+	})
+}
+
+// breathless is a listener that has a descriptor for every second connection only.
+type breathless struct {
+	net.Listener
+	out atomic.Bool
+}
+
+func (l *breathless) Accept() (net.Conn, error) {
+	if l.out.CompareAndSwap(false, true) {
+		return nil, tooManyFiles{errors.New("too many open files")}
+	}
+	l.out.Store(false)
+	return l.Listener.Accept()
+}
+
+// TestLinesAboutAcceptingAreFew, however often there are no descriptors left.
+func TestLinesAboutAcceptingAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.serve(w.newProvider(nil, echo{}), &breathless{Listener: w.listen("p:1")})
+		begin := time.Now()
+		for range 1000 {
+			w.dial("p:1")
+		}
+		paused := time.Since(begin)
+		said := 0
+		for _, line := range w.logged(logrus.WarnLevel) {
+			if line == "warning cannot accept" {
+				said++
+			}
+		}
+		if most := 11 + int(paused.Seconds()); paused < time.Second || said < 10 || said > most {
+			t.Errorf("got %d lines in %v, want 10 to %d", said, paused, most)
 		}
 	})
 }

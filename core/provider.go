@@ -32,6 +32,7 @@ type Provider struct {
 	requests    sync.Pool // of *request
 
 	complaints rateLimit // of log lines about consumers that misbehave
+	pauses     rateLimit // of log lines about accepting; those of a crowd do not hide them
 	web        webServer
 	tls        *tlsFiles // nil: no TLS
 	lobby      lobby     // its lock may be taken with mu held
@@ -207,7 +208,9 @@ func (p *Provider) Serve(l net.Listener) error {
 		}
 		// Out of descriptors, most likely. Connections that are open go on.
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
-		p.cfg.Log.WithError(err).WithField("retry", delay).Warn("cannot accept")
+		if p.pauses.allow() {
+			p.cfg.Log.WithError(err).WithField("retry", delay).Warn("cannot accept")
+		}
 		sleep(p.announceCtx, delay)
 	}
 }

@@ -155,7 +155,9 @@ func (r *frameReader) own(size int) (*buffer, error) {
 	r.r += n
 	r.release()
 	for have := n; have < size; have = len(b.b) {
-		b = b.grow(min(size-have, readBuffer), size)
+		if have == cap(b.b) {
+			b = b.grow(min(size-have, readBuffer), size)
+		}
 		n, err := r.readRest(b.b[have:min(cap(b.b), size)])
 		b.b = b.b[:have+n]
 		if err != nil && len(b.b) < size {

@@ -319,17 +319,19 @@ func TestFrameReaderSkipsNoMoreThan(t *testing.T) {
 
 // Memory for a large frame grows with what has come of it.
 func TestFrameReaderGrows(t *testing.T) {
-	largest := 0
-	traceBuffer = func(b *buffer, taken bool) { largest = max(largest, cap(b.b)) }
-	defer func() { traceBuffer = nil }()
-	b := wire.AppendHeader(nil, wire.Header{Type: wire.Response, Body: 10 << 20})
-	r, closeForm := openPlain(t, every(append(b, make([]byte, 100_000)...), 1000), DefaultLimits(), io.EOF)
-	defer closeForm()
-	if _, err := readAll(r); err != io.ErrUnexpectedEOF {
-		t.Errorf("got %v, want %v", err, io.ErrUnexpectedEOF)
-	}
-	if largest > 1<<20 {
-		t.Errorf("got a buffer of %d bytes for 100000 that came, want no more than 1 MiB", largest)
+	for _, tt := range []struct{ came, most int }{{0, readBuffer}, {1, readBuffer}, {readBuffer - 1, readBuffer}, {100_000, 256 << 10}} {
+		largest := 0
+		traceBuffer = func(b *buffer, taken bool) { largest = max(largest, cap(b.b)) }
+		b := wire.AppendHeader(nil, wire.Header{Type: wire.Response, Body: 10 << 20})
+		r, closeForm := openPlain(t, every(append(b, make([]byte, tt.came)...), 1000), DefaultLimits(), io.EOF)
+		if _, err := readAll(r); err != io.ErrUnexpectedEOF {
+			t.Errorf("%d bytes of 10 MiB: got %v, want %v", tt.came, err, io.ErrUnexpectedEOF)
+		}
+		closeForm()
+		traceBuffer = nil
+		if largest > tt.most {
+			t.Errorf("%d bytes of 10 MiB: got a buffer of %d, want no more than %d", tt.came, largest, tt.most)
+		}
 	}
 }
 

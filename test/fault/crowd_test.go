@@ -20,7 +20,32 @@ import (
 type crowdArgs struct {
 	Address string
 	Conns   int
-	Behave  string // "silent", "hello" (shakes hands and is silent), "drip" (a byte of HELLO each second), "ping" (shakes hands and sends PINGs as fast as they are taken)
+	Behave  string // one of behaviours
+}
+
+// behaviour is what a connection of a crowd does.
+type behaviour struct {
+	hello bool   // shakes hands
+	once  []byte // then sends this
+	drip  []byte // and then this, one byte in a second
+	ping  bool   // and then PINGs, as fast as they are taken
+}
+
+var behaviours = map[string]behaviour{
+	"silent": {},
+	"hello":  {hello: true},
+	"ping":   {hello: true, ping: true},
+	"drip":   {drip: coretest.AppendFrame(nil, coretest.Frame{Type: coretest.TypeHello, Body: make([]byte, 100)})},
+	"tls":    {once: []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 the beginning of a ClientHello")},
+	"http":   {drip: []byte("POST /Till/Echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: very, very slow\r\n")},
+	"header": {hello: true, drip: wholeRequest(100)},
+	"body":   {hello: true, once: wholeRequest(1000)[:100], drip: make([]byte, 100)},
+	"large":  {hello: true, once: wholeRequest(mib)[:100], drip: make([]byte, 100)},
+}
+
+// wholeRequest is a request with a body of n bytes.
+func wholeRequest(n int) []byte {
+	return coretest.AppendFrame(nil, coretest.Request(7<<20, "Till", "Echo", make([]byte, n)))
 }
 
 // crowdReport says what became of them.
@@ -109,11 +134,15 @@ func (c *crowdRole) gather() {
 
 // enter does what makes a connection part of the crowd.
 func (c *crowdRole) enter(nc net.Conn) error {
-	if c.args.Behave == "silent" || c.args.Behave == "drip" {
-		return nil
-	}
+	does := behaviours[c.args.Behave]
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
-	_, err := coretest.NewPeer(nc).BeConsumer(coretest.Hello{Serializers: []string{"json"}})
+	var err error
+	if does.hello {
+		_, err = coretest.NewPeer(nc).BeConsumer(jsonHello)
+	}
+	if err == nil {
+		_, err = nc.Write(does.once)
+	}
 	_ = nc.SetDeadline(time.Time{})
 	if err != nil {
 		_ = nc.Close()
@@ -137,11 +166,10 @@ func (c *crowdRole) entered(nc net.Conn, err error) {
 func (c *crowdRole) live(nc net.Conn, begin time.Time) {
 	var talker sync.WaitGroup
 	gone := make(chan struct{})
-	switch c.args.Behave {
-	case "drip":
-		talker.Go(func() { drip(nc, gone) })
-	case "ping":
+	if does := behaviours[c.args.Behave]; does.ping {
 		talker.Go(func() { c.ping(nc) })
+	} else {
+		talker.Go(func() { drip(nc, does.drip, gone) })
 	}
 	var b [4 << 10]byte
 	for {
@@ -163,13 +191,12 @@ func (c *crowdRole) live(nc net.Conn, begin time.Time) {
 	}
 }
 
-// drip sends a HELLO, one byte in a second.
-func drip(nc net.Conn, gone <-chan struct{}) {
-	hello := coretest.AppendFrame(nil, coretest.Frame{Type: coretest.TypeHello, Body: make([]byte, 100)})
+// drip sends b, one byte in a second.
+func drip(nc net.Conn, b []byte, gone <-chan struct{}) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	for i := range hello {
-		if _, err := nc.Write(hello[i : i+1]); err != nil {
+	for i := range b {
+		if _, err := nc.Write(b[i : i+1]); err != nil {
 			return
 		}
 		select {

@@ -4,7 +4,6 @@ package fault_test
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -153,7 +152,7 @@ func TestMalformedFields(t *testing.T) {
 // TestDamagedHeadersAtConsumer flips every bit on the way to a consumer: the call that
 // waits for an answer fails with what happened, and the next one may go on.
 func TestDamagedHeadersAtConsumer(t *testing.T) {
-	s := startScript(t)
+	s := startScript(t, jsonHello)
 	proxy, damaged := startProxy(t, s.address)
 	_, address := startProvider(t, providerArgs{})
 	h := startHealthy(t, address)
@@ -193,35 +192,4 @@ func TestDamagedHeadersAtConsumer(t *testing.T) {
 	before, during := h.judge()
 	leaks()
 	row(t, "14", "%d damaged headers at a consumer: all disconnected, every call UNAVAILABLE, protocol_error; healthy p99 %v → %v", n, before, during)
-}
-
-// TestDamagedBytes flips one bit of every byte of a connection with one call, there
-// and back: whatever comes of it, the call ends, and both processes live.
-func TestDamagedBytes(t *testing.T) {
-	provider, address := startProvider(t, providerArgs{})
-	proxy, damaged := startProxy(t, address)
-	consumer := startConsumer(t, hastyReconnect(), damaged)
-	call := loadArgs{Methods: []string{"Till.Echo"}, Timeout: time.Second, Size: 40}
-	codes := make(map[string]int)
-	const bytes = 300 // HELLO, and the request or the answer
-	for _, d := range []*direction{proxy.toProvider, proxy.toConsumer} {
-		for at := range int64(bytes) {
-			d.damageAt(at, 1<<(at%8))
-			proxy.reset()
-			var r record
-			consumer.ask("call", call, &r)
-			if took := r.End.Sub(r.Begin); took > call.Timeout+endSlack {
-				t.Errorf("byte %d damaged: got the end of the call after %v, want it within %v", at, took, call.Timeout)
-			}
-			codes[fmt.Sprint(r.Code)]++
-		}
-		d.damageAt(0, 0)
-	}
-	proxy.reset()
-	var r record
-	if !within(backWithin, func() bool { consumer.ask("call", call, &r); return r.Code == 0 }) {
-		t.Errorf("got %s after the damage, want OK", r.Message)
-	}
-	provider.figures() // it answers
-	row(t, "14", "one bit of each of %d bytes, both ways: calls ended with %v", bytes, codes)
 }

@@ -47,7 +47,7 @@ func TestProviderWithoutDescriptors(t *testing.T) {
 	if paused > 50 {
 		t.Errorf("got %d lines logged about accepting, want a few", paused)
 	}
-	row(t, "24", "provider with %d descriptors, %d connects: %.1f MiB more, accepting paused %d times, healthy p99 %v → %v", files, 4*files, float64(cost.memory())/mib, paused, before, during)
+	row(t, "24", "provider with %d descriptors, %d connects: %.1f MiB more, %d lines about accepting, healthy p99 %v → %v", files, 4*files, float64(cost.memory())/mib, paused, before, during)
 }
 
 // TestConsumerWithoutDescriptors: a consumer that has no descriptors left fails its

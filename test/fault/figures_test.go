@@ -14,6 +14,7 @@ import (
 // figures is what a process costs, in bytes where not said otherwise.
 type figures struct {
 	Resident   int64 // of the whole process
+	Peak       int64 // the most that was resident since figures were taken last
 	Live       int64 // heap in use after two collections, and stacks
 	Allocated  int64 // ever
 	Goroutines int
@@ -38,7 +39,7 @@ func ownFigures() figures {
 // since returns how much more a process costs than before.
 func (f figures) since(before figures) figures {
 	return figures{
-		Resident: f.Resident - before.Resident, Live: f.Live - before.Live, Allocated: f.Allocated - before.Allocated,
+		Resident: f.Resident - before.Resident, Peak: f.Peak - before.Resident, Live: f.Live - before.Live, Allocated: f.Allocated - before.Allocated,
 		Goroutines: f.Goroutines - before.Goroutines, Files: f.Files - before.Files,
 	}
 }
@@ -47,19 +48,24 @@ func (f figures) since(before figures) figures {
 // more.
 func (f figures) memory() int64 { return max(f.Resident, f.Live) }
 
-// residentOf returns the resident memory of a process, 0 if it is gone.
-func residentOf(pid string) int64 {
+// residentOf returns the resident memory of a process, now and at most since this was
+// called last, 0 if it is gone.
+func residentOf(pid string) (now, peak int64) {
 	status, err := os.ReadFile("/proc/" + pid + "/status")
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	for line := range strings.Lines(string(status)) {
 		var n int64
 		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &n); err == nil {
-			return n * kib
+			now = n * kib
+		}
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &n); err == nil {
+			peak = n * kib
 		}
 	}
-	return 0
+	_ = os.WriteFile("/proc/"+pid+"/clear_refs", []byte("5"), 0) // the peak begins anew; Linux, proc(5)
+	return now, peak
 }
 
 // filesOf returns how many descriptors a process has.

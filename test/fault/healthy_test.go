@@ -21,7 +21,13 @@ type healthy struct {
 // startHealthy lets a consumer call for a while before anything is broken.
 func startHealthy(t *testing.T, addresses ...string) *healthy {
 	t.Helper()
-	h := &healthy{t: t, proc: startConsumer(t, nil, addresses...)}
+	return startHealthyWith(t, nil, addresses...)
+}
+
+// startHealthyWith is startHealthy with keys of the consumer.
+func startHealthyWith(t *testing.T, keys map[string]any, addresses ...string) *healthy {
+	t.Helper()
+	h := &healthy{t: t, proc: startConsumer(t, keys, addresses...)}
 	h.proc.ask("call", healthyLoad, nil)
 	h.proc.ask("load", healthyLoad, nil)
 	pass(500 * time.Millisecond) // until everything is warm

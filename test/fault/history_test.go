@@ -99,6 +99,13 @@ func (h history) at(endpoint string) history {
 	return h
 }
 
+// of returns the calls of one service.
+func (h history) of(service string) history {
+	h.Calls = slices.DeleteFunc(slices.Clone(h.Calls), func(c record) bool { return !strings.HasPrefix(c.Method, service+".") })
+	h.Begun = len(h.Calls)
+	return h
+}
+
 // p99 is how long the slowest but one in a hundred took.
 func (h history) p99() time.Duration {
 	var took []time.Duration

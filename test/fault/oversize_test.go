@@ -25,14 +25,13 @@ func declare(t coretest.Type, id uint64, metadata, body uint32) []byte {
 	return b
 }
 
-// oversized is what a frame may not have.
+// oversized is what a frame may not have: more than is skipped.
 var oversized = []struct {
 	name           string
 	metadata, body uint32
 }{
 	{"4 GiB", 0, 1<<32 - 1},
 	{"a byte more than the limit", 0, 16*mib + 1},
-	{"1 MiB of metadata", mib, 0},
 	{"4 GiB of metadata", 1<<32 - 1, 0},
 }
 
@@ -98,7 +97,7 @@ func promise(address string, metadata, body uint32) (took time.Duration, err err
 // TestOversizedAtConsumer is the same for answers.
 func TestOversizedAtConsumer(t *testing.T) {
 	const times = 25
-	s := startScript(t)
+	s := startScript(t, jsonHello)
 	consumer := startConsumer(t, hastyReconnect(), s.address)
 	s.answerWith(coretest.Frame{Type: coretest.TypeResponse})
 	consumer.ask("call", healthyLoad, nil)
@@ -125,6 +124,94 @@ func TestOversizedAtConsumer(t *testing.T) {
 	}
 	leaks()
 	row(t, "15", "%d oversized answers at a consumer: refused, %.1f KiB allocated for each, %.1f MiB more resident", n, float64(cost.Allocated)/float64(n)/kib, float64(cost.Resident)/mib)
+}
+
+// skipped is what a frame may not have either, small enough to be read and dropped:
+// at the other side with limits.message of a MiB.
+var skipped = []struct {
+	name           string
+	metadata, body int
+}{
+	{"16 MiB", 0, 16*mib - kib},
+	{"a byte more than the limit", 0, mib + 1},
+	{"1 MiB of metadata", mib, 0},
+}
+
+// TestSkippedAtProvider: what is too large costs its own call only, and no memory.
+func TestSkippedAtProvider(t *testing.T) {
+	const times = 10
+	provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.limits.message": "1MiB"}})
+	h := startHealthy(t, address)
+	nc, err := net.Dial("tcp", address)
+	must(t, err)
+	defer nc.Close()
+	must(t, nc.SetDeadline(time.Now().Add(patience)))
+	peer := coretest.NewPeer(nc)
+	_, err = peer.BeConsumer(jsonHello)
+	must(t, err)
+	idle := provider.figures()
+	id := uint64(0)
+	for range times {
+		for _, tt := range skipped {
+			id += 1 << 20
+			f := coretest.Request(id, "Till", "Echo", make([]byte, tt.body))
+			f.Metadata = append(f.Metadata, make([]byte, tt.metadata)...)
+			must(t, peer.Write(f))
+			id += 1 << 20
+			must(t, peer.Write(coretest.Request(id, "Till", "Echo", []byte(`"x"`))))
+			refusal, err := peer.Read()
+			must(t, err)
+			if refusal.Type != coretest.TypeError || spi.Code(refusal.Code) != spi.ResourceExhausted || refusal.ID != id-1<<20 {
+				t.Errorf("%s: got %s, want RESOURCE_EXHAUSTED for call %d", tt.name, refusal, id-1<<20)
+			}
+			answer, err := peer.Read()
+			must(t, err)
+			if answer.Type != coretest.TypeResponse || string(answer.Body) != `"x"` {
+				t.Errorf("%s: got %s for the next call, want it answered", tt.name, answer)
+			}
+		}
+	}
+	cost := provider.figures().since(idle)
+	if cost.Peak > mostResident {
+		t.Errorf("got %d bytes more resident, want at most %d", cost.Peak, mostResident)
+	}
+	before, during := h.judge()
+	row(t, "15", "%d requests of 1 to 16 MiB, beyond the limits of a provider: RESOURCE_EXHAUSTED, and the next call on the connection OK; %.1f MiB more resident at most; healthy p99 %v → %v",
+		times*len(skipped), float64(cost.Peak)/mib, before, during)
+}
+
+// TestSkippedAtConsumer is the same for answers.
+func TestSkippedAtConsumer(t *testing.T) {
+	const times = 10
+	s := startScript(t, jsonHello)
+	proxy, through := startProxy(t, s.address)
+	consumer := startConsumer(t, map[string]any{"consumer.limits.message": "1MiB"}, through)
+	call := func(answer coretest.Frame) (r record) {
+		s.answerWith(answer)
+		consumer.ask("call", healthyLoad, &r)
+		return r
+	}
+	small := coretest.Failure(0, spi.NotFound, "as asked for")
+	call(small)
+	idle := consumer.figures()
+	for range times {
+		for _, tt := range skipped {
+			if r := call(coretest.Frame{Type: coretest.TypeResponse, Serializer: 1, Metadata: make([]byte, tt.metadata), Body: make([]byte, tt.body)}); r.Code != spi.ResourceExhausted || r.Sent != "" && r.Sent != spi.SentMaybe {
+				t.Errorf("%s: got %s, want RESOURCE_EXHAUSTED", tt.name, r.Message)
+			}
+			if r := call(small); r.Code != spi.NotFound {
+				t.Errorf("%s: got %s for the next call, want its answer", tt.name, r.Message)
+			}
+		}
+	}
+	cost := consumer.figures().since(idle)
+	if cost.Peak > mostResident {
+		t.Errorf("got %d bytes more resident, want at most %d", cost.Peak, mostResident)
+	}
+	if got := proxy.connections(); got != 1 {
+		t.Errorf("got %d connections, want one for all calls", got)
+	}
+	row(t, "15", "%d answers of 1 to 16 MiB, beyond the limits of a consumer: RESOURCE_EXHAUSTED, and the connection lives; %.1f MiB more resident at most", times*len(skipped), float64(cost.Peak)/mib)
 }
 
 // TestTooLargeToSend: what is beyond the other side's limits fails its own call, on

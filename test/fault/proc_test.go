@@ -126,7 +126,8 @@ func (p *proc) figures() figures {
 	var f figures
 	p.ask("figures", nil, &f)
 	pid := strconv.Itoa(p.cmd.Process.Pid)
-	f.Resident, f.Files = residentOf(pid), filesOf(pid)
+	f.Resident, f.Peak = residentOf(pid)
+	f.Files = filesOf(pid)
 	return f
 }
 

@@ -35,6 +35,7 @@ type direction struct {
 	cut     int64         // bytes of a connection after which it ends; -1: never
 	half    bool          // cut closes this way only, in order; otherwise it resets the connection
 	pace    time.Duration // between single bytes; 0: as they come
+	passed  int64         // bytes of the connection on which the last ones came
 	over    bool          // the proxy is closed
 }
 
@@ -176,6 +177,7 @@ func (d *direction) damage(b []byte, offset int64) (pass int, cut, half bool) {
 	if i := d.flipAt - offset; i >= 0 && i < int64(len(b)) {
 		b[i] ^= d.flip
 	}
+	d.passed = offset + int64(len(b))
 	if d.cut >= 0 && offset+int64(len(b)) >= d.cut {
 		return int(max(d.cut-offset, 0)), true, d.half
 	}
@@ -197,6 +199,14 @@ func (d *direction) stall(on bool) { d.set(func() { d.stalled = on }) }
 // damageAt flips bits of one byte of every connection; no bits end that.
 func (d *direction) damageAt(offset int64, bits byte) {
 	d.set(func() { d.flipAt, d.flip = offset, bits })
+}
+
+// length returns how many bytes came this way on the connection that brought the last
+// ones.
+func (d *direction) length() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.passed
 }
 
 // cutAfter ends every connection after n bytes this way: with a reset, or with half

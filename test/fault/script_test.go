@@ -13,18 +13,19 @@ import (
 // script is a provider that answers every request with the same frame.
 type script struct {
 	address string
+	hello   coretest.Hello
 
 	mu     sync.Mutex
 	answer coretest.Frame
 	raw    []byte // in place of answer, if set
 }
 
-// startScript starts a script in this process; it ends with the test.
-func startScript(t *testing.T) *script {
+// startScript starts a script in this process, which says hello; it ends with the test.
+func startScript(t *testing.T, hello coretest.Hello) *script {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	s := &script{address: l.Addr().String()}
+	s := &script{address: l.Addr().String(), hello: hello}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -55,7 +56,7 @@ func (s *script) answerRaw(b []byte) {
 func (s *script) serve(nc net.Conn) {
 	defer nc.Close()
 	peer := coretest.NewPeer(nc)
-	if _, err := peer.BeProvider(jsonHello); err != nil {
+	if _, err := peer.BeProvider(s.hello); err != nil {
 		return
 	}
 	for {
