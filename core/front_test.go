@@ -59,12 +59,12 @@ func FuzzProtocolOf(f *testing.F) {
 
 // FuzzSplitArguments: the parts of a body put together again are the body.
 func FuzzSplitArguments(f *testing.F) {
-	for _, seed := range []string{``, `["world"]`, `[1, {"a":[2]}, "]"]`, `{"a":1}`, `"x"`, `[`, `[]`, `[1]2`, ` [ null ] `} {
+	for _, seed := range []string{``, `["world"]`, `[1, {"a":[2]}, "]"]`, `{"a":1}`, `"x"`, `[`, `[]`, `[1]2`, ` [ null ] `, "[]\f", "\v[]"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		list, err := splitArguments(body)
-		trimmed := bytes.TrimSpace(body)
+		trimmed := bytes.Trim(body, " \t\r\n")
 		switch {
 		case err != nil:
 			if json.Valid(body) {

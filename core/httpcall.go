@@ -205,10 +205,13 @@ func (c *webCall) decode() error {
 	return nil
 }
 
+// jsonSpace is what JSON takes for space (RFC 8259, section 2).
+const jsonSpace = " \t\r\n"
+
 // splitArguments divides a body into arguments: the elements of an array, or
 // anything else as the only one. An empty body has none.
 func splitArguments(body []byte) ([]json.RawMessage, error) {
-	body = bytes.TrimSpace(body)
+	body = bytes.Trim(body, jsonSpace)
 	if len(body) == 0 {
 		return nil, nil
 	}
