@@ -129,7 +129,7 @@ type ConsumerConfig struct {
 	Retry            Retry                `json:"retry"`
 	DrainTimeout     spi.Duration         `json:"drain_timeout" doc:"time allowed at the end of the program for calls under way"`
 	TLS              ConsumerTLS          `json:"tls"`
-	FrameTimeout     spi.Duration         `json:"frame_timeout" doc:"a provider is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	FrameTimeout     spi.Duration         `json:"frame_timeout" doc:"a provider is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s, or who stops for this long in the middle of a body in chunks"`
 	Checksum         bool                 `json:"checksum" doc:"whether requests carry a checksum of their arguments"`
 	CompressAbove    spi.Size             `json:"compress_above" doc:"arguments up to this size are not compressed"`
 	References       map[string]Reference `json:"-"` // by name of the service; may be nil
@@ -196,7 +196,7 @@ type ProviderConfig struct {
 	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
 	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
 	TLS              ProviderTLS  `json:"tls"`
-	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s"`
+	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s, or who stops for this long in the middle of a body in chunks"`
 	Checksum         bool         `json:"checksum" doc:"whether answers carry a checksum of their result"`
 	CompressAbove    spi.Size     `json:"compress_above" doc:"results up to this size are not compressed"`
 
