@@ -37,6 +37,10 @@ func startHealthyWith(t *testing.T, keys map[string]any, addresses ...string) *h
 	return h
 }
 
+// tooShort says that a fault has to go on, or too few calls were made meanwhile to
+// compare.
+func (h *healthy) tooShort() bool { return time.Since(h.broken) < time.Second }
+
 // judge ends the load, holds the calls since the fault began against those before,
 // and returns both 99th percentiles.
 func (h *healthy) judge() (before, during time.Duration) {
