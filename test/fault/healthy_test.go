@@ -63,10 +63,11 @@ func undisturbed(t *testing.T, before, during history) {
 	const (
 		ratio = 10
 		floor = 250 * time.Millisecond
+		least = 30 // calls, to compare: a quick machine has done with some faults in half a second
 	)
 	for _, h := range []history{before, during} {
-		if len(h.Calls) < 100 {
-			t.Errorf("got %d healthy calls, want at least 100 to compare", len(h.Calls))
+		if len(h.Calls) < least {
+			t.Errorf("got %d healthy calls, want at least %d to compare", len(h.Calls), least)
 		}
 		for _, c := range h.failed()[:min(len(h.failed()), 3)] {
 			t.Errorf("healthy call %d failed: %s", c.ID, c.Message)
