@@ -9,6 +9,7 @@ type Catalog struct {
 	Serializers   *Point[Serializer]
 	LoadBalancers *Point[LoadBalancer]
 	Proxies       *Point[Proxy]
+	Heartbeats    *Point[Heartbeat]
 	Registries    *Point[Registry]
 	Compressors   *Point[Compressor]
 	Interceptors  *Point[Interceptor]
@@ -20,6 +21,7 @@ func NewCatalog() *Catalog {
 		Serializers:   NewPoint[Serializer]("serializer"),
 		LoadBalancers: NewPoint[LoadBalancer]("loadbalancer"),
 		Proxies:       NewPoint[Proxy]("proxy"),
+		Heartbeats:    NewPoint[Heartbeat]("heartbeat"),
 		Registries:    NewPoint[Registry]("registry"),
 		Compressors:   NewPoint[Compressor]("compressor"),
 		Interceptors:  NewPoint[Interceptor]("interceptor"),
@@ -29,6 +31,6 @@ func NewCatalog() *Catalog {
 // List describes everything in the catalog, by kind in the order of the fields,
 // then by name.
 func (c *Catalog) List() []Info {
-	return slices.Concat(c.Serializers.List(), c.LoadBalancers.List(), c.Proxies.List(), c.Registries.List(),
+	return slices.Concat(c.Serializers.List(), c.LoadBalancers.List(), c.Proxies.List(), c.Heartbeats.List(), c.Registries.List(),
 		c.Compressors.List(), c.Interceptors.List())
 }

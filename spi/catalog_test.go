@@ -20,7 +20,7 @@ func nothing[T any](context.Context, spi.Env, []byte) (T, error) {
 // TestCatalog: every field is an empty point of its own, by its configuration key,
 // and List shows all of them.
 func TestCatalog(t *testing.T) {
-	kinds := []string{"serializer", "loadbalancer", "proxy", "registry", "compressor", "interceptor"}
+	kinds := []string{"serializer", "loadbalancer", "proxy", "heartbeat", "registry", "compressor", "interceptor"}
 	cat := spi.NewCatalog()
 	if got := cat.List(); len(got) != 0 {
 		t.Errorf("List of a new catalog: got %v, want nothing", got)
@@ -38,6 +38,7 @@ func TestCatalog(t *testing.T) {
 	if err := errors.Join(
 		cat.Interceptors.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Interceptor]),
 		cat.Compressors.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Compressor]),
+		cat.Heartbeats.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Heartbeat]),
 		cat.Registries.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Registry]),
 		cat.Proxies.Add(spi.Info{Name: "a", Source: "plugin x"}, nothing[spi.Proxy]),
 		cat.Serializers.Add(spi.Info{Name: "z", Source: "plugin x"}, nothing[spi.Serializer]),
@@ -50,7 +51,7 @@ func TestCatalog(t *testing.T) {
 	for _, info := range cat.List() {
 		fmt.Fprintf(&got, "%s/%s ", info.Kind, info.Name)
 	}
-	if want := "serializer/a serializer/z loadbalancer/m proxy/a registry/a compressor/a interceptor/a "; got.String() != want {
+	if want := "serializer/a serializer/z loadbalancer/m proxy/a heartbeat/a registry/a compressor/a interceptor/a "; got.String() != want {
 		t.Errorf("List: got %s, want %s", got.String(), want)
 	}
 	if got := spi.NewCatalog().List(); len(got) != 0 {

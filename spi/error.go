@@ -102,20 +102,22 @@ const (
 // Reasons that this framework gives in [Error.Reason]. Handlers may use words of
 // their own.
 const (
-	ReasonEOF           = "eof"            // the peer closed the connection
-	ReasonReset         = "reset"          // the connection was reset
-	ReasonWriteStalled  = "write_stalled"  // the peer took no bytes for the write timeout
-	ReasonProtocolError = "protocol_error" // the peer sent bytes that are no frames
-	ReasonGoAway        = "goaway"         // the peer is shutting down
-	ReasonClosed        = "closed"         // this side closed
-	ReasonConnecting    = "connecting"     // no connection could be made
-	ReasonHandlerPanic  = "handler_panic"  // the user's method panicked
-	ReasonHandlerExit   = "handler_exit"   // the user's method ended its goroutine
-	ReasonRefused       = "refused"        // a hook of the proxy said no
-	ReasonNoResult      = "no_result"      // a result was wanted of a method that has none
-	ReasonOverloaded    = "overloaded"     // the provider's bound on requests was reached
-	ReasonCertificate   = "certificate"    // a certificate was not accepted, by this side or the other
-	ReasonTLS           = "tls"            // no TLS connection could be made for another reason
+	ReasonEOF              = "eof"               // the peer closed the connection
+	ReasonReset            = "reset"             // the connection was reset
+	ReasonWriteStalled     = "write_stalled"     // the peer took no bytes for the write timeout
+	ReasonHeartbeatTimeout = "heartbeat_timeout" // the peer left too many heartbeats unanswered
+	ReasonSuperseded       = "superseded"        // the same consumer connected again and gave this connection up
+	ReasonProtocolError    = "protocol_error"    // the peer sent bytes that are no frames
+	ReasonGoAway           = "goaway"            // the peer is shutting down
+	ReasonClosed           = "closed"            // this side closed
+	ReasonConnecting       = "connecting"        // no connection could be made
+	ReasonHandlerPanic     = "handler_panic"     // the user's method panicked
+	ReasonHandlerExit      = "handler_exit"      // the user's method ended its goroutine
+	ReasonRefused          = "refused"           // a hook of the proxy said no
+	ReasonNoResult         = "no_result"         // a result was wanted of a method that has none
+	ReasonOverloaded       = "overloaded"        // the provider's bound on requests was reached
+	ReasonCertificate      = "certificate"       // a certificate was not accepted, by this side or the other
+	ReasonTLS              = "tls"               // no TLS connection could be made for another reason
 )
 
 // ErrConnLost matches, by [errors.Is], every error of a call whose connection

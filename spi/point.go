@@ -17,7 +17,8 @@ import (
 
 // Env is what the framework lends an extension. Fields may be added.
 type Env struct {
-	Log logrus.FieldLogger // never nil when an extension is opened; carries its kind and name
+	Log  logrus.FieldLogger // never nil when an extension is opened; carries its kind and name
+	Role Role               // the side that opens it; "" where that makes no difference
 }
 
 // Point is one extension point: the named implementations of contract T. Make one
