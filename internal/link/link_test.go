@@ -112,7 +112,7 @@ func TestPasses(t *testing.T) {
 	provider.send("the rest")
 	must(t, provider.Close())
 	consumer.receive("the rest")
-	consumer.ends(false)
+	consumer.ends(false) // and what was handed on has been noted
 	if got := w.Dials(); len(got) != 1 || got[0].Before(before) {
 		t.Errorf("got dials %v, want one after %v", got, before)
 	}
@@ -185,6 +185,7 @@ func TestDrop(t *testing.T) {
 				from, to = to, from
 			}
 			tt.way(w).Drop()
+			from.hearsNothing()
 			last := tt.way(w).LastByte()
 			to.send("lost")
 			from.send("passes")
@@ -255,6 +256,7 @@ func TestCut(t *testing.T) {
 			case "half-open":
 				w.HalfOpen()
 			}
+			consumer.hearsNothing()
 			w.Cut()
 			consumer.ends(true)
 			provider.ends(true)
@@ -314,7 +316,9 @@ func TestAwaitPing(t *testing.T) {
 	seen := make(chan error, 1)
 	consumer.send(frame(6, 0))
 	provider.receive(frame(6, 0))
-	first := w.ToProvider.LastPing()
+	must(t, provider.CloseWrite())
+	consumer.ends(false)
+	first := time.Now()
 	go func() { seen <- w.ToProvider.AwaitPing(t.Context()) }()
 	for done := false; !done; { // the call may not have begun when a PING passes
 		consumer.send(frame(2, 10) + frame(6, 0))
@@ -345,14 +349,17 @@ func TestClose(t *testing.T) {
 		{"whole", func(*world) {}},
 		{"frozen", func(w *world) { w.Freeze() }},
 		{"half-open", func(w *world) { w.HalfOpen() }},
-		{"slow", func(w *world) { w.ToProvider.Slow(1) }},
+		{"slow", func(w *world) { w.ToProvider.Slow(1) }}, // a byte in a second
 		{"dropping", func(w *world) { w.ToProvider.Drop() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
 			consumer, provider := w.connect()
 			tt.fault(w)
-			consumer.send("x")
+			if tt.name != "whole" {
+				consumer.send("passes late, or never")
+				provider.hearsNothing()
+			}
 			must(t, w.Close())
 			consumer.ends(true)
 			provider.ends(true)

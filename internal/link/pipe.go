@@ -24,7 +24,7 @@ type pipe struct {
 func (p *pipe) run() {
 	l := p.link
 	defer l.leave(p)
-	if !l.ToProvider.wait(p) { // new connections wait while the link is frozen
+	if !l.ToProvider.until(p, func() bool { return !l.frozen && !p.forgotten }) { // new connections wait while the link is frozen
 		return
 	}
 	var dialer net.Dialer
@@ -82,12 +82,11 @@ func (w *Way) carry(p *pipe, from, to *net.TCPConn) {
 	b := make([]byte, 32<<10)
 	var at frames
 	for {
-		size := w.pace(p, len(b))
-		if !w.ready(p, from, to) {
+		if !w.readable(p, from) {
 			return
 		}
-		n, err := from.Read(b[:size])
-		if n > 0 && !w.deliver(p, &at, from, to, b[:n]) {
+		n, err := from.Read(b)
+		if n > 0 && !w.deliver(p, &at, to, b[:n]) {
 			break
 		}
 		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -108,16 +107,17 @@ func (w *Way) carry(p *pipe, from, to *net.TCPConn) {
 
 // deliver writes all of b as the faults say, or loses it. It returns false when to
 // takes no more.
-func (w *Way) deliver(p *pipe, at *frames, from, to *net.TCPConn, b []byte) bool {
+func (w *Way) deliver(p *pipe, at *frames, to *net.TCPConn, b []byte) bool {
 	for len(b) > 0 {
-		if !w.ready(p, from, to) {
+		size, ok := w.writable(p, to, len(b))
+		if !ok {
 			return false
 		}
 		if w.loses(at, b) {
 			return true
 		}
-		w.damage(at, b)
-		n, err := to.Write(b)
+		w.damage(at, b[:size])
+		n, err := to.Write(b[:size])
 		w.delivered(at, b[:n])
 		if b = b[n:]; err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return false
@@ -126,16 +126,39 @@ func (w *Way) deliver(p *pipe, at *frames, from, to *net.TCPConn, b []byte) bool
 	return true
 }
 
-// ready is wait for a connection whose two ends are there: it takes back the
-// interruption by a command.
-func (w *Way) ready(p *pipe, from, to *net.TCPConn) bool {
-	if !w.wait(p) {
-		return false
+// readable waits until from may be read, and takes back the interruption by a
+// command. It returns false when the connection is over.
+func (w *Way) readable(p *pipe, from *net.TCPConn) bool {
+	return w.until(p, func() bool {
+		if !w.stands(p) {
+			_ = from.SetReadDeadline(time.Time{})
+		}
+		return !w.stands(p)
+	})
+}
+
+// writable waits until to may be written to, takes back the interruption by a
+// command, and returns how many of n bytes may be written. It returns false when the
+// connection is over.
+func (w *Way) writable(p *pipe, to *net.TCPConn, n int) (size int, ok bool) {
+	for {
+		rate := w.pace(p)
+		changed := false // since it was waited for
+		ok = w.until(p, func() bool {
+			if !w.stands(p) {
+				changed = w.rate != rate
+				_ = to.SetWriteDeadline(time.Time{})
+			}
+			return !w.stands(p)
+		})
+		switch {
+		case !ok:
+			return 0, false
+		case changed:
+		case rate == 0:
+			return n, true
+		default:
+			return min(n, max(1, rate*int(slice/time.Millisecond)/1000)), true
+		}
 	}
-	w.link.mu.Lock()
-	defer w.link.mu.Unlock()
-	if !w.stands(p) { // otherwise the read or write fails at once, and waits here again
-		_, _ = from.SetReadDeadline(time.Time{}), to.SetWriteDeadline(time.Time{})
-	}
-	return true
 }

@@ -23,8 +23,8 @@ type Way struct {
 // The connection stays open.
 func (w *Way) Drop() { w.link.command(func() { w.dropping = true }) }
 
-// Slow passes so many bytes in a second, of each connection, with one at least: its
-// reader is slow. The writer soon finds that the kernel takes no more.
+// Slow passes so many bytes in a second, of each connection, one at least. The
+// writer soon finds that the kernel takes no more.
 func (w *Way) Slow(bytesPerSecond int) {
 	w.link.command(func() { w.rate = max(1, bytesPerSecond) })
 }
@@ -75,11 +75,6 @@ func (w *Way) AwaitPing(ctx context.Context) error {
 // slice is how often a slow way passes something.
 const slice = 50 * time.Millisecond
 
-// wait waits while nothing may pass. It returns false when the connection is over.
-func (w *Way) wait(p *pipe) bool {
-	return w.until(p, func() bool { return !w.stands(p) })
-}
-
 // passesEnd waits while the end of a connection does not come through. It returns
 // false when the connection is over otherwise.
 func (w *Way) passesEnd(p *pipe) bool {
@@ -100,30 +95,28 @@ func (w *Way) until(p *pipe, ok func() bool) bool {
 	}
 }
 
-// pace waits as long as a slow reader does, and returns how many bytes it reads then.
-func (w *Way) pace(p *pipe, most int) int {
-	w.link.mu.Lock()
-	rate, changed := w.rate, w.link.changed
-	w.link.mu.Unlock()
+// pace waits as long as a slow way does between two writes, and returns the rate that
+// it waited for; 0: none.
+func (w *Way) pace(p *pipe) (rate int) {
+	current := func() (rate int, over bool, changed chan struct{}) {
+		w.link.mu.Lock()
+		defer w.link.mu.Unlock()
+		return w.rate, p.over, w.link.changed
+	}
+	rate, over, changed := current()
 	if rate == 0 {
-		return most
+		return 0
 	}
 	pause := time.NewTimer(max(slice, time.Second/time.Duration(rate)))
 	defer pause.Stop()
-	for {
+	for waitedFor := rate; rate == waitedFor && !over; rate, over, changed = current() {
 		select {
 		case <-pause.C:
-			return min(most, max(1, rate*int(slice/time.Millisecond)/1000))
+			return rate
 		case <-changed:
 		}
-		w.link.mu.Lock()
-		slow, over := w.rate != 0, p.over
-		changed = w.link.changed
-		w.link.mu.Unlock()
-		if !slow || over {
-			return most
-		}
 	}
+	return rate
 }
 
 // stands reports whether nothing may pass on a connection. link.mu is held.
