@@ -217,7 +217,7 @@ type ProviderConfig struct {
 }
 
 // defaultWriteTimeout is the write timeout where there is no heartbeat.
-const defaultWriteTimeout = 10 * time.Second
+const defaultWriteTimeout = spi.Duration(10 * time.Second)
 
 // validWriteTimeout: below the interval, a peer that is merely slow would be given up
 // before the heartbeat has even asked.

@@ -101,6 +101,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 		}
 	}
 	c.pulse = newPulse(spi.RoleConsumer, cfg.Heartbeat)
+	c.cfg.WriteTimeout = c.pulse.writeTimeout(cfg.WriteTimeout)
 	c.pulse.events.observers = slices.Concat([]*Observer{c.pulse.counts.observer(), logConsumer(cfg.Log)}, cfg.Observers)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
@@ -179,7 +180,7 @@ func (c *Consumer) connConfig() connConfig {
 		compressors = []wire.Name{{Number: 1, Name: c.cfg.CompressorName}}
 	}
 	return connConfig{
-		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.pulse.writeTimeout(c.cfg.WriteTimeout),
+		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
 		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
 		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum, pulse: c.pulse,
 	}

@@ -214,8 +214,14 @@ func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
 func (c *consumerConn) closed(cause error, d *Disconnected) {
 	c.parts.close()
 	failed := c.calls.fail(cause, c.out.sent)
-	if d != nil {
-		d.Failed = failed
+	if d == nil {
+		return
+	}
+	d.Failed = failed
+	select {
+	case <-c.draining:
+		d.agreed()
+	default:
 	}
 }
 

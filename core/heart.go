@@ -96,14 +96,14 @@ func (p *pulse) userTimeout() time.Duration {
 
 // writeTimeout is how long a peer may take no bytes: what is configured, or by the
 // interval.
-func (p *pulse) writeTimeout(configured spi.Duration) time.Duration {
+func (p *pulse) writeTimeout(configured spi.Duration) spi.Duration {
 	switch {
 	case configured > 0:
-		return configured.D()
+		return configured
 	case p.sweeper == nil:
 		return defaultWriteTimeout
 	}
-	return max(2*p.timing.Interval, time.Second)
+	return spi.Duration(max(2*p.timing.Interval, time.Second))
 }
 
 // heart is the heartbeat of one connection.
@@ -160,6 +160,14 @@ func (c *conn) endHeartbeat() *Disconnected {
 	h.mu.Unlock()
 	reason, text := reasonOf(c.cause)
 	return &Disconnected{ConnID: c.event(), Reason: reason, Cause: text, Strikes: c.status().Strikes, Silent: c.silent(), Lifetime: time.Since(h.born)}
+}
+
+// agreed is for the end of a connection on which GOAWAY was said: either side may be
+// the one that closes it.
+func (d *Disconnected) agreed() {
+	if d.Reason == spi.ReasonEOF {
+		d.Reason, d.Cause = reasonOf(errGoAway)
+	}
 }
 
 // event begins an event about the connection.

@@ -82,6 +82,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	}
 	p := &Provider{cfg: cfg, instance: instance, services: make(map[string]*Service), listeners: make(map[net.Listener]bool), conns: make(map[*providerConn]bool), quiet: make(chan struct{}, 1)}
 	p.pulse = newPulse(spi.RoleProvider, cfg.Heartbeat)
+	p.cfg.WriteTimeout = p.pulse.writeTimeout(cfg.WriteTimeout)
 	p.pulse.events.observers = slices.Concat([]*Observer{p.pulse.counts.observer(), logProvider(cfg.Log, &p.complaints)}, cfg.Observers)
 	p.serializers, p.compressors = numbered(cfg.Serializers), numbered(cfg.Compressors)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -181,7 +182,7 @@ func (p *Provider) release() {
 
 func (p *Provider) connConfig() connConfig {
 	return connConfig{
-		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.pulse.writeTimeout(p.cfg.WriteTimeout),
+		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
 		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
 		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum, pulse: p.pulse,
 	}

@@ -344,9 +344,12 @@ func (c *providerConn) closed(cause error, d *Disconnected) {
 	c.provider.names.leave(c)
 	c.mu.Lock()
 	left := slices.Collect(maps.Values(c.requests))
+	stopped := c.stopped
 	c.mu.Unlock()
 	if d != nil {
-		d.Cancelled = len(left)
+		if d.Cancelled = len(left); stopped {
+			d.agreed()
+		}
 	}
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
