@@ -168,6 +168,76 @@ func TestLocalPause(t *testing.T) {
 	}
 }
 
+// TestLateAgainAndAgain: only what is late in a row is counted in the end.
+func TestLateAgainAndAgain(t *testing.T) {
+	// Three of four questions are late, and the answer comes before the fourth.
+	asked := 0
+	out := simulation{hb: open(t, "three-strike", ""), until: time.Hour, pong: func(seq uint64, _ time.Duration) time.Duration {
+		if seq%3 > 0 {
+			return never
+		}
+		return 20 * time.Millisecond
+	}, late: func(time.Duration) time.Duration {
+		if asked++; asked%3 != 1 {
+			return 3 * time.Second
+		}
+		return 0
+	}}.run()
+	if out.most > 0 || out.pauses < 100 {
+		t.Errorf("two pauses, an answer, and so on: got %d strikes and %d pauses, want none and hundreds", out.most, out.pauses)
+	}
+	for _, use := range []string{"idle", "phi-accrual"} {
+		hb := open(t, use, "")
+		every := hb.Timing().Interval
+		out := simulation{hb: hb, until: time.Hour, pong: silentPeer, late: func(time.Duration) time.Duration { return every }}.run()
+		if out.died > hb.Timing().Silence+6*every || out.pauses == 0 || out.pauses > 2 {
+			t.Errorf("%s, always late: got death at %v after %d pauses, want it before %v after 1 or 2", use, out.died, out.pauses, hb.Timing().Silence+6*every)
+		}
+	}
+	// A pause that is too short for death makes nobody suspect.
+	late := simulation{hb: open(t, "idle", ""), until: time.Hour, pong: func(_ uint64, sent time.Duration) time.Duration {
+		if sent > time.Minute && sent < 65*time.Second {
+			return 20 * time.Second
+		}
+		return time.Millisecond
+	}, late: func(due time.Duration) time.Duration {
+		if due > time.Minute && due <= 66*time.Second {
+			return 6 * time.Second
+		}
+		return 0
+	}}.run()
+	if late.died != never || late.suspected != never && late.suspected < 75*time.Second {
+		t.Errorf("idle, late by 6s: got suspicion at %v and death at %v, want none so soon", late.suspected, late.died)
+	}
+}
+
+// TestVoidBeginsAGrid: a round that does not count gives the peer a whole interval.
+func TestVoidBeginsAGrid(t *testing.T) {
+	follow(t, open(t, "three-strike", `{"local_pause": "500ms"}`), []asked{
+		{now: 0, want: ping(interval)},
+		{now: 6 * time.Second, late: time.Second, want: pause(ping(interval))},
+		{now: 11 * time.Second, ack: 2, in: 1, want: ping(interval)},
+	})
+}
+
+// TestStateOfAnother: what another strategy remembers means nothing.
+func TestStateOfAnother(t *testing.T) {
+	s := spi.Snapshot{Now: time.Hour, Due: time.Hour, LastIn: time.Hour - time.Second, LastOut: time.Hour - time.Second, PingSeq: 9, AckSeq: 9, PongCount: 9}
+	for _, one := range []string{"three-strike", "idle", "phi-accrual"} {
+		for _, other := range []string{"three-strike", "idle", "phi-accrual"} {
+			if one == other {
+				continue
+			}
+			_, st := open(t, other, "").Decide(s, spi.State{})
+			got, _ := open(t, one, "").Decide(s, st)
+			want, _ := open(t, one, "").Decide(s, spi.State{})
+			if got != want {
+				t.Errorf("%s with the State of %s: got %+v, want %+v as with none", one, other, got, want)
+			}
+		}
+	}
+}
+
 // TestStopOfAnHour: a machine that slept finds its peer alive, or dead, without
 // haste.
 func TestStopOfAnHour(t *testing.T) {
@@ -310,6 +380,23 @@ func TestPhiAccrualDoesNotLearnPauses(t *testing.T) {
 	}}.run()
 	if got := out.died - out.lastIn; got > 7500*time.Millisecond {
 		t.Errorf("death: got %v after the last answer, want 7.5s at most", got)
+	}
+}
+
+// TestPhiAccrualLearnsAnswersOnly: other signs of life, at any time, do not make a
+// calm link look like a jittery one.
+func TestPhiAccrualLearnsAnswersOnly(t *testing.T) {
+	const silent = 2 * time.Hour
+	random := rand.New(rand.NewPCG(5, 6))
+	out := simulation{hb: open(t, "phi-accrual", `{"interval": "20s", "deviation": "100ms", "floor": "20s", "ceiling": "5m"}`), until: 3 * time.Hour,
+		pong: answersUntil(silent, time.Millisecond), data: func(after time.Duration) time.Duration {
+			if after += time.Duration(random.Int64N(int64(4 * time.Second))); after < silent {
+				return after
+			}
+			return never
+		}}.run()
+	if got := out.died - out.lastIn; got > 29*time.Second { // an interval, the pause, six deviations and a tick
+		t.Errorf("death: got %v after the last sign of life, want 29s at most", got)
 	}
 }
 
