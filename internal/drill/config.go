@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // Config says what to break. See [Config.Validate] for what is possible.
@@ -72,7 +74,11 @@ func (c Config) kind() (Kind, error) {
 		names = append(names, k.Name)
 	}
 	slices.Sort(names)
-	return Kind{}, fmt.Errorf("no drill named %q\n  known: %s", c.Kind, strings.Join(names, ", "))
+	hint := ""
+	if near := spi.Nearest(c.Kind, names); near != "" {
+		hint = fmt.Sprintf("; did you mean %q?", near)
+	}
+	return Kind{}, fmt.Errorf("no drill named %q%s\n  known: %s", c.Kind, hint, strings.Join(names, ", "))
 }
 
 // earliest and latest are the bounds of a promise: a peer is found dead so long after

@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,6 +70,13 @@ func (j *journal) note(who string, what any, tell func() (word, text string)) {
 	j.seen = append(j.seen, e)
 	close(j.changed)
 	j.changed = make(chan struct{})
+}
+
+// starved reports whether this process was too late to judge a heartbeat.
+func (j *journal) starved() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.seen, func(e event) bool { return is[core.LocalPause](e.what) })
 }
 
 // first returns the first event of somebody that was seen not before a time and that

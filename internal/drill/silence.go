@@ -30,12 +30,13 @@ the link is healed, the consumer is connected again.`,
 var drop = Kind{
 	Name:  "drop",
 	Short: "what the provider sends is lost, what the consumer sends arrives",
-	Long: `What provider a sends is thrown away; what the consumer sends arrives.
+	Long: `What provider a sends is thrown away; what the consumer sends arrives. The provider's
+interval is three times the consumer's, so that the consumer acts first.
 
 Expected: the consumer finds a dead after three unanswered heartbeats, though a hears it
-and answers; a learns it by the reset of the connection or by its own heartbeat, and
-cancels the handler; when the link is healed, the consumer is connected again.`,
-	plan: pair,
+and answers; a learns it by the reset of the connection, and cancels the handler; when
+the link is healed, the consumer is connected again.`,
+	plan: slowProvider,
 	run: func(d *drill) {
 		d.hold()
 		d.phase()
@@ -57,11 +58,7 @@ interval is three times the consumer's, so that the consumer acts first.
 Expected: the consumer finds a dead after three unanswered heartbeats and connects
 again; the new connection supersedes the old one at a, which frees it at once and does
 not wait for its own heartbeat.`,
-	plan: func(c Config) plan {
-		p := pair(c)
-		p.providerInterval *= 3
-		return p
-	},
+	plan: slowProvider,
 	run: func(d *drill) {
 		d.hold()
 		d.phase()
@@ -74,6 +71,13 @@ not wait for its own heartbeat.`,
 		}
 		d.heal()
 	},
+}
+
+// slowProvider is the usual stage with a provider that leaves it to the consumer to act.
+func slowProvider(c Config) plan {
+	p := pair(c)
+	p.providerInterval *= 3
+	return p
 }
 
 // freed waits until provider a has let the connection go, for whatever reason.

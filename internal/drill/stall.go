@@ -16,8 +16,8 @@ const slowest = 1
 var slowReader = Kind{
 	Name:  "slow-reader",
 	Short: "the consumer's side takes one byte in a second",
-	Long: `What provider a sends passes at one byte in a second, while answers of 1 MiB are asked
-for.
+	Long: `What provider a sends passes at one byte in a second, while answers of 256 KiB are
+asked for.
 
 Expected: a gives the connection up because it takes no bytes (write_stalled), or the
 consumer finds a dead by its heartbeat, within the same bound or the write timeout,
@@ -37,12 +37,11 @@ whichever is longer; memory stays bounded; calls go on at b.`,
 }
 
 // bodies is how large the answers are that a slow reader does not take.
-const bodies = 1 << 20
+const bodies = 256 << 10
 
-// mostMemory is what a stalled connection may cost: its write queues of 4 MiB for
-// small and for large bodies, and an answer for each caller, as it is made and as it is
-// read.
-const mostMemory = 2*(4<<20) + 2*callers*bodies
+// mostMemory is what a stalled connection may cost: its two write queues, of 4 MiB each,
+// and as much for the answers that are made and read meanwhile.
+const mostMemory = 2 * 2 * (4 << 20)
 
 // writeTimeout is how long a peer may take no bytes: two intervals, a second at least.
 func (c Config) writeTimeout() time.Duration { return max(2*c.Interval, time.Second) }
