@@ -78,12 +78,21 @@ func (l *line) Observe(s *spi.Snapshot) {
 func (l *line) Ping(seq uint64) {
 	l.mu.Lock()
 	l.pings = append(l.pings, seq)
+	beat := l.beat
 	l.mu.Unlock()
 	if l.answers.Load() {
-		l.beat.Pong(seq) // before Ping has even returned
-		l.signs.Add(1)
-		l.beat.Alive()
+		beat.Pong(seq) // before Ping has even returned
+		l.speak()
 	}
+}
+
+// speak is a sign of life.
+func (l *line) speak() {
+	l.signs.Add(1)
+	l.mu.Lock()
+	beat := l.beat
+	l.mu.Unlock()
+	beat.Alive()
 }
 
 func (l *line) Judged(s spi.Snapshot, before int, d spi.Decision) {
@@ -95,6 +104,8 @@ func (l *line) Judged(s spi.Snapshot, before int, d spi.Decision) {
 // watch puts a line under watch. Its beat is known before it is asked for the first
 // time, as a connection's is.
 func watch(s *Sweeper, id uint64, l *line) *line {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.beat = s.Watch(l, id, spi.RoleConsumer)
 	return l
 }
@@ -178,7 +189,7 @@ func TestPong(t *testing.T) {
 		s := NewSweeper(every(time.Second))
 		defer s.Close()
 		l := watch(s, 1, new(line))
-		for len(l.beat.conn.(*line).pings) == 0 {
+		for l.beat.Status().Pings == 0 {
 			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
@@ -215,19 +226,20 @@ func TestPong(t *testing.T) {
 func TestEarlyQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		strategy := &script{timing: spi.Timing{Interval: 10 * time.Second}}
-		suspect := true
+		var suspect atomic.Bool
+		suspect.Store(true)
 		strategy.decide = func(spi.Snapshot) spi.Decision {
-			if suspect {
-				return spi.Decision{Liveness: spi.Suspect, Strikes: 1, Next: 10 * time.Second}
+			if suspect.Load() {
+				return spi.Decision{Liveness: spi.Suspect, Strikes: 1, Next: time.Hour}
 			}
-			return spi.Decision{Next: 10 * time.Second}
+			return spi.Decision{Next: time.Hour}
 		}
 		s := NewSweeper(strategy)
 		defer s.Close()
 		l := watch(s, 1, new(line))
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
-		suspect = false
+		suspect.Store(false)
 		time.Sleep(3 * time.Second)
 		now := l.beat.age()
 		l.signs.Add(1)
@@ -271,8 +283,7 @@ func TestSignDuringTheQuestion(t *testing.T) {
 				strategy := &script{timing: spi.Timing{Interval: time.Second}}
 				strategy.decide = func(now spi.Snapshot) spi.Decision {
 					if now.InCount == 0 {
-						l.signs.Add(1)
-						l.beat.Alive()
+						l.speak()
 						return test.says
 					}
 					return spi.Decision{Next: time.Hour}
@@ -383,7 +394,12 @@ func TestSweeperEnds(t *testing.T) {
 		for id := range uint64(100) {
 			l := new(line)
 			if id == 0 {
-				l.observe = func(*spi.Snapshot) { l.beat.Stop() }
+				l.observe = func(*spi.Snapshot) {
+					l.mu.Lock()
+					beat := l.beat
+					l.mu.Unlock()
+					beat.Stop()
+				}
 			}
 			all = append(all, watch(s, id, l))
 		}
