@@ -291,9 +291,10 @@ func (c *conn) readFrame() error {
 	c.framesIn.Add(1)
 	switch f.Type {
 	case wire.Ping: // answered here, whatever handlers and queues are doing
-		c.out.answerPing(f.ID)
-		c.heart.pinged = true
 		f.owned.release()
+		if err := c.pinged(f.ID); err != nil {
+			return err
+		}
 	case wire.Pong:
 		c.heart.pong(f.ID)
 		c.in.traffic.noted++
@@ -317,7 +318,7 @@ func (c *conn) readFrame() error {
 	if !c.in.more() {
 		c.idle()
 		c.out.kick()
-		return c.signs()
+		c.signs()
 	}
 	return nil
 }

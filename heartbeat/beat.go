@@ -153,14 +153,15 @@ func (b *Beat) number(now time.Duration) uint64 {
 
 // signs returns the count of signs of life.
 func (b *Beat) signs() uint64 {
-	var s spi.Snapshot
-	b.conn.Observe(&s)
+	s := &b.sweeper.scratch
+	b.conn.Observe(s)
 	return s.InCount
 }
 
 func (b *Beat) snapshot() spi.Snapshot {
-	s := spi.Snapshot{ConnID: b.id, Role: b.role}
-	b.conn.Observe(&s)
+	s := &b.sweeper.scratch // it escapes
+	*s = spi.Snapshot{ConnID: b.id, Role: b.role}
+	b.conn.Observe(s)
 	s.Now, s.Due = b.age(), b.due-b.born
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,5 +169,5 @@ func (b *Beat) snapshot() spi.Snapshot {
 	if b.seq > 0 {
 		s.LastPingAt = b.pinged[b.seq%remembered]
 	}
-	return s
+	return *s
 }
