@@ -9,16 +9,14 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// callers is how many goroutines of a load call at once.
-const callers = 4
-
-// load makes calls, one after the other in each of a few goroutines, all of them
-// idempotent.
+// load makes calls at a steady pace, all of them idempotent. A call that gets no answer
+// does not hold up the next.
 type load struct {
 	next    func() *bhrpc.App // whose turn it is; safe for concurrent use
 	method  string            // "Service.Method"; "": no calls are made, heartbeats only
 	args    []any
-	pace    time.Duration // between two calls of one caller
+	pace    time.Duration // between two calls
+	most    int           // calls at once; beyond it none is made
 	timeout time.Duration // of a call
 
 	cancel  context.CancelFunc // nil: not running
@@ -37,9 +35,7 @@ func (l *load) begin() {
 	}
 	var ctx context.Context
 	ctx, l.cancel = context.WithCancel(context.Background())
-	for range callers {
-		l.running.Go(func() { l.run(ctx) })
-	}
+	l.running.Go(func() { l.run(ctx) })
 }
 
 func (l *load) end() {
@@ -53,11 +49,20 @@ func (l *load) end() {
 func (l *load) run(ctx context.Context) {
 	tick := time.NewTicker(l.pace)
 	defer tick.Stop()
-	for ctx.Err() == nil {
-		l.count(l.call(l.next(), l.method, l.args))
+	busy := make(chan struct{}, l.most) // holds one for each call under way; nobody waits for room
+	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			return
+		}
+		select {
+		case busy <- struct{}{}:
+			l.running.Go(func() {
+				l.count(l.call(l.next(), l.method, l.args))
+				<-busy
+			})
+		default:
 		}
 	}
 }

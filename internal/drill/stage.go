@@ -141,6 +141,9 @@ func (s *stage) consume(ctx context.Context, first time.Duration) error {
 		return err
 	}
 	err = set(cfg, map[string]any{"consumer.addresses": s.endpoints, "consumer.heartbeat": s.beat(s.cfg.Interval), "consumer.reconnect.first": first.String(), "consumer.reconnect.cap": "1s"})
+	if s.cfg.File == "" { // by turns, so that some calls are lost every time
+		err = errors.Join(err, cfg.Set("consumer.loadbalancer", "round-robin"))
+	}
 	if err != nil {
 		return err
 	}
@@ -160,14 +163,15 @@ func (s *stage) load() *load {
 	l := &load{
 		next:    func() *bhrpc.App { return s.consumers[turn.Add(1)%uint64(len(s.consumers))] },
 		method:  "Practice.Ask",
-		pace:    min(20*time.Millisecond, s.cfg.Interval/50),
+		pace:    s.cfg.Interval / 50,
+		most:    64,
 		timeout: 10*time.Second + 10*s.cfg.Interval,
 	}
 	switch {
 	case len(s.own) == 0:
 		l.method = introspection
 	case s.plan.bodies > 0:
-		l.method, l.args, l.pace = "Practice.Fill", []any{s.plan.bodies}, 50*time.Millisecond
+		l.method, l.args, l.pace = "Practice.Fill", []any{s.plan.bodies}, s.cfg.Interval/10
 	}
 	return l
 }
