@@ -1,4 +1,4 @@
-//go:build fault && linux
+//go:build (fault || faultnet || faultlong) && linux
 
 package fault_test
 
@@ -29,6 +29,7 @@ var roles = map[string]func(args json.RawMessage) (role, any, error){
 	"provider": newProviderRole,
 	"consumer": newConsumerRole,
 	"crowd":    newCrowdRole,
+	"emulator": newEmulatorRole,
 }
 
 // command is one line from the test to a sub-process, answer the line that comes
