@@ -3,6 +3,10 @@
 package fault_test
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -84,6 +88,25 @@ func TestInjections(t *testing.T) {
 				t.Error("got no call through when it was healed")
 			}
 		})
+	}
+}
+
+// TestSweep: namespaces of processes that are gone are removed; of others, none.
+func TestSweep(t *testing.T) {
+	living := newNetns(t)
+	gone := exec.Command("true")
+	must(t, gone.Run())
+	stale := fmt.Sprintf("bf%da", gone.ProcessState.Pid())
+	foreign := fmt.Sprintf("bf%d", gone.ProcessState.Pid()) // not made here
+	for _, name := range []string{stale, foreign} {
+		output(t, "", "ip", "netns", "add", name)
+	}
+	defer output(t, "", "ip", "netns", "delete", foreign)
+	sweepNetns(t)
+	for name, want := range map[string]bool{living.name: true, stale: false, foreign: true} {
+		if _, err := os.Lstat(filepath.Join(netnsDir, name)); (err == nil) != want {
+			t.Errorf("got namespace %s there: %v, want %v", name, err == nil, want)
+		}
 	}
 }
 
