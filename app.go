@@ -99,6 +99,10 @@ func (a *App) connect(ctx context.Context) error {
 	if a.binder, err = open(ctx, a, a.cat.Proxies, section.Proxy); err != nil {
 		return err
 	}
+	if cfg.Heartbeat, err = openFor(ctx, a, spi.RoleConsumer, a.cat.Heartbeats, section.Heartbeat); err != nil {
+		return err
+	}
+	cfg.Observers = a.cfg.Observers
 	if section.Registry.Use != config.None {
 		if cfg.Registry, err = open(ctx, a, a.cat.Registries, section.Registry); err != nil {
 			return err
@@ -114,12 +118,17 @@ func (a *App) connect(ctx context.Context) error {
 		}
 	}
 	a.consumer, err = core.NewConsumer(cfg)
-	return err
+	return a.cfg.c.Place("consumer", err)
 }
 
 // open opens an extension that the App closes.
 func open[T any](ctx context.Context, a *App, p *spi.Point[T], ref spi.Ref) (T, error) {
-	v, err := p.Open(ctx, spi.Env{Log: a.log}, ref)
+	return openFor(ctx, a, "", p, ref)
+}
+
+// openFor is open for one side of a connection.
+func openFor[T any](ctx context.Context, a *App, role spi.Role, p *spi.Point[T], ref spi.Ref) (T, error) {
+	v, err := p.Open(ctx, spi.Env{Log: a.log, Role: role}, ref)
 	closer, ok := any(v).(io.Closer)
 	if !ok || err != nil {
 		return v, err

@@ -430,9 +430,11 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `KEY                     VALUE                 FROM      PROVIDED BY
+provider.heartbeat      three-strike          default   built-in   interval=10s strikes=3
 consumer.serializer     json                  default   built-in
 consumer.loadbalancer   robin = round-robin   code      built-in
 consumer.proxy          reflect               default   built-in
+consumer.heartbeat      three-strike          default   built-in   interval=5s strikes=3
 `
 	if table.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &table, want)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/extensions"
 	"github.com/bhrpc/bhrpc/internal/config"
 	"github.com/bhrpc/bhrpc/spi"
@@ -31,6 +32,10 @@ type Config struct {
 	// consumer.interceptors and provider.interceptors name are outside of them.
 	Interceptors       []spi.Interceptor
 	ServerInterceptors []spi.Interceptor
+
+	// Observers are told what happens to connections, those of the consumer and those
+	// of providers.
+	Observers []*core.Observer
 }
 
 // Load reads a configuration file and the environment. path "" means no file. Every

@@ -1,6 +1,7 @@
 package bhrpc
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 // choice is one key that names an extension.
 type choice struct {
 	ref     spi.Ref
+	role    spi.Role // "" where it makes no difference
 	resolve func(spi.Ref) (spi.Resolved, error)
 }
 
@@ -24,22 +26,24 @@ type choice struct {
 // name none are left out.
 func (c *Config) choices(cat *spi.Catalog) []choice {
 	var all []choice
-	add := func(ref spi.Ref, resolve func(spi.Ref) (spi.Resolved, error)) {
-		if ref.Use != config.None {
-			all = append(all, choice{ref, resolve})
+	add := func(ref spi.Ref, role spi.Role, resolve func(spi.Ref) (spi.Resolved, error)) {
+		if ref.Use != config.None || role != "" { // a heartbeat called none is an extension
+			all = append(all, choice{ref, role, resolve})
 		}
 	}
-	add(c.c.Provider.Registry, cat.Registries.Resolve)
+	add(c.c.Provider.Heartbeat, spi.RoleProvider, cat.Heartbeats.Resolve)
+	add(c.c.Provider.Registry, "", cat.Registries.Resolve)
 	for _, ref := range c.c.Provider.Interceptors {
-		add(ref, cat.Interceptors.Resolve)
+		add(ref, "", cat.Interceptors.Resolve)
 	}
-	add(c.c.Consumer.Serializer, cat.Serializers.Resolve)
-	add(c.c.Consumer.LoadBalancer, cat.LoadBalancers.Resolve)
-	add(c.c.Consumer.Proxy, cat.Proxies.Resolve)
-	add(c.c.Consumer.Registry, cat.Registries.Resolve)
-	add(c.c.Consumer.Compressor, cat.Compressors.Resolve)
+	add(c.c.Consumer.Serializer, "", cat.Serializers.Resolve)
+	add(c.c.Consumer.LoadBalancer, "", cat.LoadBalancers.Resolve)
+	add(c.c.Consumer.Proxy, "", cat.Proxies.Resolve)
+	add(c.c.Consumer.Heartbeat, spi.RoleConsumer, cat.Heartbeats.Resolve)
+	add(c.c.Consumer.Registry, "", cat.Registries.Resolve)
+	add(c.c.Consumer.Compressor, "", cat.Compressors.Resolve)
 	for _, ref := range c.c.Consumer.Interceptors {
-		add(ref, cat.Interceptors.Resolve)
+		add(ref, "", cat.Interceptors.Resolve)
 	}
 	return all
 }
@@ -110,7 +114,13 @@ func (c *Config) writeChoices(w io.Writer, cat *spi.Catalog) error {
 		if choice.ref.Use != value {
 			value = choice.ref.Use + " = " + value // an alias
 		}
-		rows = append(rows, []string{choice.ref.Key, value, from(choice.ref.At), resolved.Info.Source, inForce(resolved.Config)})
+		configured := inForce(resolved.Config)
+		if choice.role != "" {
+			if configured, err = pulseInForce(cat, choice); err != nil {
+				return err
+			}
+		}
+		rows = append(rows, []string{choice.ref.Key, value, from(choice.ref.At), resolved.Info.Source, configured})
 	}
 	return writeTable(w, rows)
 }
@@ -151,6 +161,29 @@ func from(at spi.Pos) string {
 		return fmt.Sprintf("%s:%d", at.Source, at.Line)
 	}
 	return at.Source
+}
+
+// pulseInForce shows the times of a heartbeat, which depend on the side, and what
+// else was set. A strategy is pure: to open one starts nothing.
+func pulseInForce(cat *spi.Catalog, c choice) (string, error) {
+	strategy, err := cat.Heartbeats.Open(context.Background(), spi.Env{Role: c.role}, c.ref)
+	if err != nil {
+		return "", err
+	}
+	timing := strategy.Timing()
+	if timing.Interval == 0 {
+		return "", nil
+	}
+	parts := []string{"interval=" + timing.Interval.String()}
+	if timing.Strikes > 0 {
+		parts = append(parts, fmt.Sprintf("strikes=%d", timing.Strikes))
+	}
+	for _, part := range strings.Fields(inForce(c.ref.With.JSON)) {
+		if !strings.HasPrefix(part, "interval=") && !strings.HasPrefix(part, "strikes=") {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, " "), nil
 }
 
 // inForce shows the configuration of an extension as "a=1 b=2".

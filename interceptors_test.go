@@ -98,13 +98,15 @@ func TestAccessLogAndRecover(t *testing.T) {
 func TestExplainInterceptors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bhrpc.yaml")
 	for _, tt := range []struct{ name, file, want, err string }{
-		{"named", "provider: {interceptors: [recover]}\nconsumer:\n  interceptors:\n    - recover\n    - {use: access-log, with: {level: debug}}\n", `KEY                       VALUE        FROM           PROVIDED BY
-provider.interceptors.0   recover      PATH:1   built-in
-consumer.serializer       json         default        built-in
-consumer.loadbalancer     p2c          default        built-in
-consumer.proxy            reflect      default        built-in
-consumer.interceptors.0   recover      PATH:4   built-in
-consumer.interceptors.1   access-log   PATH:5   built-in   level=debug
+		{"named", "provider: {interceptors: [recover]}\nconsumer:\n  interceptors:\n    - recover\n    - {use: access-log, with: {level: debug}}\n", `KEY                       VALUE          FROM           PROVIDED BY
+provider.heartbeat        three-strike   default        built-in   interval=10s strikes=3
+provider.interceptors.0   recover        PATH:1   built-in
+consumer.serializer       json           default        built-in
+consumer.loadbalancer     p2c            default        built-in
+consumer.proxy            reflect        default        built-in
+consumer.heartbeat        three-strike   default        built-in   interval=5s strikes=3
+consumer.interceptors.0   recover        PATH:4   built-in
+consumer.interceptors.1   access-log     PATH:5   built-in   level=debug
 `, ""},
 		{"misspelt", "consumer:\n  interceptors:\n    - recover\n    - acess-log\n", "", `PATH:4:7: no interceptor named "acess-log"; did you mean "access-log"?` + "\n  known: access-log, recover"},
 		{"misspelt on the provider", "provider:\n  interceptors: [{use: acess-log}]\n", "", `PATH:2:18: no interceptor named "acess-log"; did you mean "access-log"?`},

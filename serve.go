@@ -133,9 +133,13 @@ func (a *App) provide(ctx context.Context, services []any) (*Provider, error) {
 			return nil, err
 		}
 	}
+	if cfg.Heartbeat, err = openFor(ctx, a, spi.RoleProvider, a.cat.Heartbeats, section.Heartbeat); err != nil {
+		return nil, err
+	}
+	cfg.Observers = a.cfg.Observers
 	engine, err := core.NewProvider(cfg)
 	if err != nil {
-		return nil, err
+		return nil, a.cfg.c.Place("provider", err)
 	}
 	for _, s := range described {
 		if err := engine.Register(s); err != nil {

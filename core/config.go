@@ -123,7 +123,7 @@ type ConsumerConfig struct {
 	Timeout          spi.Duration         `json:"timeout" doc:"time allowed for a call whose context has no deadline"`
 	DialTimeout      spi.Duration         `json:"dial_timeout" doc:"time allowed to connect"`
 	HandshakeTimeout spi.Duration         `json:"handshake_timeout" doc:"time allowed from the connection to the provider's HELLO"`
-	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected"`
+	WriteTimeout     spi.Duration         `json:"write_timeout" doc:"a provider that takes no bytes for this long is disconnected; 0s: twice the heartbeat's interval, at least 1s, or 10s without a heartbeat"`
 	Reconnect        Reconnect            `json:"reconnect"`
 	Limits           Limits               `json:"limits"`
 	Retry            Retry                `json:"retry"`
@@ -145,6 +145,9 @@ type ConsumerConfig struct {
 	CompressorName string         // what the handshake calls it; "" if Compressor is nil
 	Compressor     spi.Compressor // of arguments, and of results; nil: none
 
+	Heartbeat spi.Heartbeat // decides when a silent provider is dead; nil: nobody does, but the kernel
+	Observers []*Observer   // told what happens to connections
+
 	Interceptors []spi.Interceptor // around every call, the first outermost
 	Log          logrus.FieldLogger
 	Dial         func(ctx context.Context, address string) (net.Conn, error) // nil: by TCP, or to the unix socket of unix:///path
@@ -154,8 +157,8 @@ type ConsumerConfig struct {
 func DefaultConsumerConfig() ConsumerConfig {
 	return ConsumerConfig{
 		Timeout: spi.Duration(5 * time.Second), DialTimeout: spi.Duration(3 * time.Second),
-		HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
-		Reconnect: DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second), TLS: ConsumerTLS{MinVersion: "1.2"},
+		HandshakeTimeout: spi.Duration(3 * time.Second),
+		Reconnect:        DefaultReconnect(), Limits: DefaultLimits(), Retry: DefaultRetry(), DrainTimeout: spi.Duration(5 * time.Second), TLS: ConsumerTLS{MinVersion: "1.2"},
 		FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
 	}
 }
@@ -166,7 +169,7 @@ func (c ConsumerConfig) Validate() error {
 		between("timeout", c.Timeout, spi.Duration(time.Millisecond), spi.Duration(24*time.Hour)),
 		between("dial_timeout", c.DialTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
-		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		validWriteTimeout(c.WriteTimeout, c.Heartbeat),
 		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("compress_above", c.CompressAbove, 0, mostMessage),
 		c.Reconnect.validate(),
@@ -187,7 +190,7 @@ func (c ConsumerConfig) Validate() error {
 type ProviderConfig struct {
 	MaxRequests      int          `json:"max_requests" doc:"requests that may be queued and running at once; the next is answered RESOURCE_EXHAUSTED"`
 	HandshakeTimeout spi.Duration `json:"handshake_timeout" doc:"time allowed from the connection to the consumer's HELLO"`
-	WriteTimeout     spi.Duration `json:"write_timeout" doc:"a consumer that takes no bytes for this long is disconnected"`
+	WriteTimeout     spi.Duration `json:"write_timeout" doc:"a consumer that takes no bytes for this long is disconnected; 0s: twice the heartbeat's interval, at least 1s, or 10s without a heartbeat"`
 	DrainTimeout     spi.Duration `json:"drain_timeout" doc:"time allowed at shutdown for requests in flight"`
 	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
@@ -206,14 +209,32 @@ type ProviderConfig struct {
 	Registry  spi.Registry // where to announce the services; nil: nowhere; closed by whoever opened it
 	Advertise string       // the address that the registry is told; "": where the listener listens
 
+	Heartbeat spi.Heartbeat // decides when a silent consumer is dead; nil: nobody does, but the kernel
+	Observers []*Observer   // told what happens to connections
+
 	Interceptors []spi.Interceptor // around every method, the first outermost
 	Log          logrus.FieldLogger
+}
+
+// defaultWriteTimeout is the write timeout where there is no heartbeat.
+const defaultWriteTimeout = spi.Duration(10 * time.Second)
+
+// validWriteTimeout: below the interval, a peer that is merely slow would be given up
+// before the heartbeat has even asked.
+func validWriteTimeout(v spi.Duration, h spi.Heartbeat) error {
+	if v == 0 {
+		return nil
+	}
+	if h != nil && v.D() < h.Timing().Interval {
+		return &RangeError{"write_timeout", fmt.Sprintf("%v is below the heartbeat's interval of %v; leave it out for twice that", v, h.Timing().Interval)}
+	}
+	return between("write_timeout", v, spi.Duration(time.Millisecond), spi.Duration(time.Hour))
 }
 
 // DefaultProviderConfig returns the defaults of everything that a file can say.
 func DefaultProviderConfig() ProviderConfig {
 	return ProviderConfig{
-		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second), WriteTimeout: spi.Duration(10 * time.Second),
+		MaxRequests: 10_000, HandshakeTimeout: spi.Duration(3 * time.Second),
 		DrainTimeout: spi.Duration(30 * time.Second), Introspection: true, Weight: 1, Limits: DefaultLimits(),
 		HTTP: HTTP{Enabled: true}, MaxConns: 20_000, MaxHandshakes: 1024,
 		TLS: ProviderTLS{MinVersion: "1.2"}, FrameTimeout: spi.Duration(30 * time.Second), CompressAbove: 1 << 10,
@@ -225,7 +246,7 @@ func (c ProviderConfig) Validate() error {
 	return errors.Join(
 		between("max_requests", c.MaxRequests, 1, 1<<20),
 		between("handshake_timeout", c.HandshakeTimeout, spi.Duration(time.Millisecond), spi.Duration(10*time.Minute)),
-		between("write_timeout", c.WriteTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
+		validWriteTimeout(c.WriteTimeout, c.Heartbeat),
 		between("drain_timeout", c.DrainTimeout, 0, spi.Duration(time.Hour)),
 		between("frame_timeout", c.FrameTimeout, spi.Duration(time.Millisecond), spi.Duration(time.Hour)),
 		between("compress_above", c.CompressAbove, 0, mostMessage),

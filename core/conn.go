@@ -69,13 +69,24 @@ type side interface {
 	// It must not block.
 	collected(p *part) error
 
+	// watched is called when both HELLOs are seen and the heartbeat has begun.
+	watched()
+
+	// judged is called by the heartbeat when the peer becomes suspect, or is so no
+	// longer. It must not block.
+	judged(suspect bool)
+
+	// pending is how many calls have no answer.
+	pending() int
+
 	// closing is called once, by whoever ends the connection, before anybody learns
 	// of the end and before the socket is closed: the connection must not be chosen
 	// any more. It must not block.
 	closing(cause error)
 
-	// closed is called by run when nothing is written any more.
-	closed(cause error)
+	// closed is called by run when nothing is written any more. It says in the event
+	// what was lost; nil: the connection was never up.
+	closed(cause error, d *Disconnected)
 }
 
 // conn is one connection, on either side; docs/connections.md §1 draws its life.
@@ -98,6 +109,8 @@ type conn struct {
 	ended chan struct{} // closed when the first cause is known and nobody can choose the connection any more
 
 	framesIn, framesSkipped atomic.Uint64
+
+	heart heart
 }
 
 // connConfig is what both sides need to make a conn.
@@ -112,6 +125,7 @@ type connConfig struct {
 	compressors      []wire.Name
 	compressAbove    spi.Size
 	checksum         bool
+	pulse            *pulse
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
@@ -123,10 +137,12 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
 	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor)}
 	c.ended = make(chan struct{})
+	c.heart.pulse = cfg.pulse
 	c.hello = wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
 		Serializers: cfg.serializers, Compressors: cfg.compressors, Agent: agent, Features: features,
 		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
+		Heartbeat: cfg.pulse.announced(),
 	}
 }
 
@@ -143,6 +159,9 @@ var features = []string{featureChunks, featureChecksum}
 func (c *conn) run() {
 	defer c.cleanUp() // deferred, because an inline handler may end the goroutine
 	err := c.handshake()
+	if err == nil {
+		c.beginHeartbeat()
+	}
 	for err == nil {
 		err = c.readFrame()
 	}
@@ -158,9 +177,14 @@ func (c *conn) end(cause error) {
 // cleanUp frees everything, in the order of docs/connections.md §1.
 func (c *conn) cleanUp() {
 	c.close(errClosed)
+	up := c.endHeartbeat()
 	c.in.close()
-	c.out.close(c.cause)
-	c.closed(c.cause)
+	queued := c.out.close(c.cause)
+	c.closed(c.cause, up)
+	if up != nil {
+		up.QueueBytes = queued
+		c.heart.report(*up)
+	}
 }
 
 // close ends the connection; the first cause counts. It does not block and may be
@@ -174,7 +198,7 @@ func (c *conn) close(cause error) {
 		if secured, ok := nc.(*tls.Conn); ok {
 			nc = secured.NetConn() // its own Close would wait to say goodbye
 		}
-		if tcp, ok := nc.(*net.TCPConn); ok && errors.Is(cause, errWriteStalled) {
+		if tcp, ok := nc.(*net.TCPConn); ok && presumedDead(cause) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
 		_ = nc.Close()
@@ -213,6 +237,7 @@ func (c *conn) handshake() error {
 	}
 	peer.MaxMessage, peer.MaxMetadata = min(peer.MaxMessage, mostMessage), min(peer.MaxMetadata, mostMessage)
 	c.agree(peer)
+	c.heart.agree(peer)
 	if err := c.opened(peer); err != nil {
 		return err
 	}
@@ -267,17 +292,24 @@ func (c *conn) readFrame() error {
 	switch f.Type {
 	case wire.Ping: // answered here, whatever handlers and queues are doing
 		c.out.answerPing(f.ID)
+		c.heart.pinged = true
 		f.owned.release()
 	case wire.Pong:
+		c.heart.pong(f.ID)
+		c.in.traffic.noted++
 		f.owned.release()
 	case wire.Hello:
 		f.owned.release()
 		return protocolErrorf("a second HELLO")
 	case wire.Chunk:
+		c.in.traffic.noted++
 		if err := c.chunk(f); err != nil {
 			return err
 		}
 	default:
+		if f.Type == wire.Response || f.Type == wire.Error || f.Type == wire.Request {
+			c.in.traffic.noted++
+		}
 		if err := c.handle(f); err != nil {
 			return err
 		}
@@ -285,6 +317,7 @@ func (c *conn) readFrame() error {
 	if !c.in.more() {
 		c.idle()
 		c.out.kick()
+		return c.signs()
 	}
 	return nil
 }
@@ -327,6 +360,7 @@ func (c *conn) skip(f frame) {
 // reasonOf returns the word and the text for why a connection ended.
 func reasonOf(cause error) (reason, text string) {
 	var wrong *protocolError
+	var silent *silenceError
 	if reason, text, ok := tlsFault(cause); ok {
 		return reason, text
 	}
@@ -339,6 +373,10 @@ func reasonOf(cause error) (reason, text string) {
 		return spi.ReasonReset, "the connection was reset"
 	case errors.Is(cause, errWriteStalled):
 		return spi.ReasonWriteStalled, cause.Error()
+	case errors.As(cause, &silent):
+		return silent.reason, silent.Error()
+	case errors.Is(cause, errSuperseded):
+		return spi.ReasonSuperseded, cause.Error()
 	case errors.Is(cause, errGoAway):
 		return spi.ReasonGoAway, cause.Error()
 	case errors.Is(cause, errClosed):

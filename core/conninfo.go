@@ -21,6 +21,7 @@ type ConnState string
 const (
 	ConnConnecting ConnState = "connecting" // dialled or accepted, no HELLO of the peer yet
 	ConnUp         ConnState = "up"         // in use
+	ConnSuspect    ConnState = "suspect"    // in use where there is no other: a heartbeat is unanswered
 	ConnDraining   ConnState = "draining"   // calls in flight finish, none are added
 	ConnBackoff    ConnState = "backoff"    // the next attempt to connect waits
 )
@@ -44,6 +45,11 @@ type ConnInfo struct {
 	Late       uint64       `json:"late"`                 // answers that nobody waited for any more; of a consumer
 	Reconnects uint64       `json:"reconnects"`           // of the endpoint, since it was listed; of a consumer
 	Error      string       `json:"error,omitempty"`      // why there is no connection
+	ID         uint64       `json:"id,omitempty"`         // as in events and the log; 0: not up yet
+	Strikes    int          `json:"strikes"`              // heartbeats in a row without an answer
+	StrikesOf  int          `json:"strikes_of"`           // so many are the end; 0: no heartbeat that counts
+	RTT        spi.Duration `json:"rtt"`                  // of the last heartbeat that was answered; 0: none was
+	LastSign   spi.Duration `json:"last_sign"`            // how long ago the last sign of life was, which a PING of the peer is not
 }
 
 // traffic counts what a reader reads. Its one writer is the reader; anybody may look.
@@ -51,6 +57,24 @@ type traffic struct {
 	since time.Time // when the connection was made
 	bytes atomic.Uint64
 	last  atomic.Int64 // of the last bytes, in nanoseconds after since
+
+	signs atomic.Uint64 // of life
+	sign  atomic.Int64  // of the last one, in nanoseconds after since
+	noted int           // signs that are not counted yet; of the reader alone
+}
+
+// progress is how much of one frame is a sign of life, in bytes.
+const progress = 4 << 10
+
+// count adds the signs of life that were noted, and reports whether there were any.
+func (t *traffic) count() bool {
+	if t.noted == 0 {
+		return false
+	}
+	t.sign.Store(t.last.Load())
+	t.signs.Add(uint64(t.noted))
+	t.noted = 0
+	return true
 }
 
 // add counts one read: a clock is looked at per read, not per frame.
@@ -80,6 +104,13 @@ func (c *conn) info(side, peer string, state ConnState) ConnInfo {
 	i := ConnInfo{Side: side, Peer: peer, State: state, BytesIn: c.in.traffic.bytes.Load(), FramesIn: c.framesIn.Load()}
 	i.Age = since(c.in.traffic.since)
 	i.LastIn = max(0, i.Age-spi.Duration(c.in.traffic.last.Load()))
+	if c.heart.up.Load() {
+		status := c.status()
+		i.ID, i.Strikes, i.StrikesOf, i.RTT, i.LastSign = c.heart.id, status.Strikes, c.heart.timing.Strikes, spi.Duration(status.RTT), spi.Duration(c.silent())
+		if state == ConnUp && status.Strikes > 0 {
+			i.State = ConnSuspect
+		}
+	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
 	i.BytesOut, i.FramesOut, i.Queued = c.out.written.bytes, c.out.written.frames, c.out.small.queued+c.out.large.queued+len(c.out.control)
@@ -128,7 +159,7 @@ func (e *endpoint) info() (ConnInfo, *consumerConn, bool) {
 	switch state {
 	case gone:
 		return i, nil, false
-	case up:
+	case up, suspected:
 		i = conn.info(ConnUp)
 	case connecting:
 		i.State = ConnConnecting

@@ -51,12 +51,12 @@ func TestConnsOfBothSides(t *testing.T) {
 		}
 		const age, ago = spi.Duration(62 * time.Second), spi.Duration(2 * time.Second)
 		want := core.ConnInfo{Side: "consumer", Peer: "p:1", State: core.ConnUp, Serializer: "json", InFlight: 1, Age: age, LastIn: age, LastOut: ago,
-			BytesIn: out.BytesIn, BytesOut: out.BytesOut, FramesOut: 4}
+			BytesIn: out.BytesIn, BytesOut: out.BytesOut, FramesOut: 4, ID: 1, LastSign: age}
 		if out != want {
 			t.Errorf("consumer\ngot  %+v\nwant %+v", out, want)
 		}
 		want = core.ConnInfo{Side: "provider", Peer: in.Peer, State: core.ConnUp, Serializer: "json", InFlight: 1, Age: age, LastIn: ago, LastOut: age,
-			BytesIn: in.BytesIn, BytesOut: in.BytesOut, FramesIn: 3, FramesOut: 1}
+			BytesIn: in.BytesIn, BytesOut: in.BytesOut, FramesIn: 3, FramesOut: 1, ID: 1, LastSign: ago}
 		if in != want {
 			t.Errorf("provider\ngot  %+v\nwant %+v", in, want)
 		}

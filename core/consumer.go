@@ -37,6 +37,7 @@ type Consumer struct {
 	dials    chan struct{}
 	budget   budget
 	tls      *tlsFiles // nil: no TLS
+	pulse    *pulse
 
 	ctx     context.Context // ends with Close, or at the end of Shutdown
 	cancel  context.CancelFunc
@@ -99,6 +100,9 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 			return nil, err
 		}
 	}
+	c.pulse = newPulse(spi.RoleConsumer, cfg.Heartbeat)
+	c.cfg.WriteTimeout = c.pulse.writeTimeout(cfg.WriteTimeout)
+	c.pulse.events.observers = slices.Concat([]*Observer{c.pulse.counts.observer(), logConsumer(cfg.Log)}, cfg.Observers)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
 	c.active, c.leave = context.WithCancel(c.ctx)
@@ -127,6 +131,7 @@ func (c *Consumer) Close() error {
 	c.retire()
 	c.cancel()
 	c.running.Wait()
+	c.pulse.close()
 	return nil
 }
 
@@ -151,6 +156,7 @@ func (c *Consumer) Shutdown(ctx context.Context) error {
 	}
 	c.cancel()
 	<-over
+	c.pulse.close()
 	if cut > 0 {
 		return fmt.Errorf("%s cut off at the end of the drain time", count(cut, "call"))
 	}
@@ -176,7 +182,7 @@ func (c *Consumer) connConfig() connConfig {
 	return connConfig{
 		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
 		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
-		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum,
+		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum, pulse: c.pulse,
 	}
 }
 

@@ -18,6 +18,7 @@ type consumerConn struct {
 	conn
 	endpoint *endpoint
 	ready    chan struct{} // closed when the provider's HELLO was seen
+	gone     chan struct{} // closed when everything is cleaned up
 
 	// From the provider's HELLO; read-only once ready is closed.
 	peer       wire.HelloBody
@@ -35,8 +36,9 @@ type consumerConn struct {
 }
 
 func newConsumerConn(e *endpoint, nc net.Conn) *consumerConn {
-	c := &consumerConn{endpoint: e, ready: make(chan struct{}), draining: make(chan struct{}), numbers: make(map[*target]uint64)}
+	c := &consumerConn{endpoint: e, ready: make(chan struct{}), gone: make(chan struct{}), draining: make(chan struct{}), numbers: make(map[*target]uint64)}
 	c.init(nc, c, e.consumer.connConfig())
+	c.heart.name = e.address
 	return c
 }
 
@@ -55,9 +57,15 @@ func (c *consumerConn) opened(peer wire.HelloBody) error {
 	}
 	c.peer = peer
 	c.agreeCompressor(peer.Compressors)
-	close(c.ready)
 	return nil
 }
+
+func (c *consumerConn) watched() { close(c.ready) }
+
+// judged makes the picker avoid the endpoint, or no longer.
+func (c *consumerConn) judged(suspect bool) { c.endpoint.suspect(c, suspect) }
+
+func (c *consumerConn) pending() int { return int(c.inFlight.Load()) }
 
 // agreeCompressor compresses only if the provider has the same compressor.
 func (c *consumerConn) agreeCompressor(theirs []wire.Name) {
@@ -103,6 +111,9 @@ func (c *consumerConn) handle(f frame) error {
 		defer f.owned.release()
 		if _, err := wire.ParseGoAway(f.body()); err != nil {
 			return err
+		}
+		if f.Code == wire.GoAwayPings {
+			return refused(f)
 		}
 		c.stop()
 	case wire.Request, wire.Cancel:
@@ -200,9 +211,18 @@ func (c *consumerConn) finish(n int32) {
 
 func (c *consumerConn) closing(error) { c.endpoint.forget(c) }
 
-func (c *consumerConn) closed(cause error) {
+func (c *consumerConn) closed(cause error, d *Disconnected) {
 	c.parts.close()
-	c.calls.fail(cause)
+	failed := c.calls.fail(cause, c.out.sent)
+	if d == nil {
+		return
+	}
+	d.Failed = failed
+	select {
+	case <-c.draining:
+		d.agreed()
+	default:
+	}
 }
 
 // start sends the request in s, whose payload belongs to the connection from here

@@ -26,7 +26,7 @@ func newQuietConn(k *kernel, queue int) *consumerConn {
 // end frees what newQuietConn made.
 func (c *consumerConn) end() {
 	c.out.close(errClosed)
-	c.calls.fail(errClosed)
+	c.calls.fail(errClosed, c.out.sent)
 }
 
 // quietCall is a call with a body of so many bytes.

@@ -17,8 +17,11 @@ func (o *order) opened(wire.HelloBody) error { return nil }
 func (o *order) handle(frame) error          { return nil }
 func (o *order) idle()                       {}
 
-func (o *order) collected(*part) error { return nil }
-func (o *order) closed(error)          {}
+func (o *order) collected(*part) error       { return nil }
+func (o *order) closed(error, *Disconnected) {}
+func (o *order) watched()                    {}
+func (o *order) judged(bool)                 {}
+func (o *order) pending() int                { return 0 }
 
 func (o *order) closing(error) {
 	select {

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
+	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 )
 
-// userTimeout is how long the kernel lets sent bytes go unacknowledged before it
-// gives a connection up (Linux only).
-const userTimeout = 25 * time.Second
+// afterDeath is how many times longer the first attempt after a death waits at most:
+// a frozen provider has many consumers, which find it dead in the same second.
+const afterDeath = 5
 
 // endpointState is where an endpoint stands; docs/connections.md §3 draws the
 // edges.
@@ -25,6 +26,7 @@ type endpointState uint8
 const (
 	connecting endpointState = iota
 	up
+	suspected // up, but the heartbeat doubts it
 	backoff
 	gone
 )
@@ -43,8 +45,8 @@ type endpoint struct {
 
 	mu      sync.Mutex
 	state   endpointState
-	conn    *consumerConn // set in state up only
-	attempt *attempt      // what callers wait for: the current try to connect or the next; nil in state up
+	conn    *consumerConn // set in states up and suspected only
+	attempt *attempt      // what callers wait for: the current try to connect or the next; nil in those
 	last    error         // of the last attempt that failed; nil after one that did not
 	lostBy  string        // why the last connection ended; "" while there is one
 
@@ -56,6 +58,7 @@ type endpoint struct {
 	attempts int       // failed ones since there was a connection
 	failures int       // failed attempts in a row, connections that did not last among them
 	downAt   time.Time // since when there is no connection
+	died     uuid.UUID // token of the connection that was found dead last, until there is another; zero: none
 
 	// Guarded by Consumer.mu.
 	sets []*endpointSet // where it is listed; without any it is closed
@@ -94,6 +97,9 @@ func (e *endpoint) run() {
 		} else {
 			wait = e.serve(c, first)
 		}
+		if e.ctx.Err() == nil {
+			e.consumer.pulse.events.report(ReconnectAttempt{e.address, e.attempts + 1, wait, time.Now()})
+		}
 		if !sleep(e.ctx, wait) {
 			return
 		}
@@ -128,13 +134,15 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	if err != nil {
 		return nil, e.dialError(err)
 	}
-	tuneSocket(nc, userTimeout)
+	tuneSocket(nc, e.consumer.pulse.userTimeout())
 	if nc, err = e.consumer.secure(e.ctx, nc, e.address); err != nil {
 		return nil, e.handshakeError(err)
 	}
 	c := newConsumerConn(e, nc)
+	c.hello.Supersedes = e.died
 	e.consumer.open.add(c)
 	e.conns.Go(func() {
+		defer close(c.gone)
 		defer e.consumer.open.remove(c)
 		defer context.AfterFunc(e.consumer.ctx, func() { c.close(errClosed) })()
 		defer context.AfterFunc(e.ctx, func() {
@@ -175,17 +183,15 @@ func (e *endpoint) failed(err error) time.Duration {
 func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	e.become(up, c, nil)
 	since := time.Now()
-	if first {
-		e.log.Debug("connected")
-	} else {
-		e.log.WithField("down", since.Sub(e.downAt).Round(time.Millisecond)).Info("reconnected")
+	if !first {
+		c.heart.report(Reconnected{c.event(), e.attempts + 1, since.Sub(e.downAt)})
 	}
 	select {
-	case <-c.ended:
+	case <-c.gone: // everything of it is freed before there is another one
 	case <-c.draining: // the old connection finishes beside the next one
 	}
 	e.forget(c) // it may have ended before it was published
-	e.attempts, e.downAt = 0, time.Now()
+	e.attempts, e.downAt, e.died = 0, time.Now(), uuid.UUID{}
 	leaving := true
 	select {
 	case <-c.draining: // though it may have ended since
@@ -197,11 +203,13 @@ func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
 	case leaving:
 		e.log.Info("the provider is shutting down")
 	default:
-		reason, text := reasonOf(c.cause)
-		e.log.WithFields(logrus.Fields{"reason": reason, "cause": text}).Warn("disconnected")
+		_, text := reasonOf(c.cause)
 		e.mu.Lock()
 		e.lostBy = text
 		e.mu.Unlock()
+		if presumedDead(c.cause) {
+			e.died = c.hello.Token
+		}
 	}
 	wait := e.over(time.Since(since), leaving)
 	if wait > 0 {
@@ -221,6 +229,8 @@ func (e *endpoint) over(lived time.Duration, leaving bool) (wait time.Duration) 
 	switch {
 	case e.failures > 0:
 		wait = e.delay()
+	case !leaving && e.died != uuid.UUID{}:
+		wait = rand.N(afterDeath*e.consumer.cfg.Reconnect.First.D() + 1)
 	case !leaving:
 		wait = rand.N(e.consumer.cfg.Reconnect.First.D() + 1)
 	}
@@ -272,6 +282,21 @@ func (e *endpoint) become(state endpointState, c *consumerConn, err error) {
 		close(decided.over)
 	}
 	e.consumer.stateChanged(e)
+}
+
+// suspect makes calls avoid a connection while there is another one, or no longer.
+func (e *endpoint) suspect(c *consumerConn, on bool) {
+	e.mu.Lock()
+	mine := e.conn == c
+	if mine && on {
+		e.state = suspected
+	} else if mine {
+		e.state = up
+	}
+	e.mu.Unlock()
+	if mine {
+		e.consumer.stateChanged(e)
+	}
 }
 
 // forget takes a connection that ends or drains out of use, at once.

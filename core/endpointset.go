@@ -23,8 +23,8 @@ type endpointSet struct {
 	failed  error         // why there will never be one
 
 	// Guarded by Consumer.mu.
-	up, connecting           spi.Bitmap // indices into the snapshot's endpoints
-	upCount, connectingCount int
+	up, suspected, connecting                spi.Bitmap // indices into the snapshot's endpoints
+	upCount, suspectedCount, connectingCount int
 }
 
 // listing is one list of endpoints, sorted by address, with its picker. It is
@@ -182,8 +182,8 @@ func (e *endpoint) currentState() endpointState {
 // recount reads the state of every endpoint of a new listing.
 func (s *endpointSet) recount(next *listing) {
 	n := len(next.endpoints)
-	s.up, s.connecting = spi.NewBitmap(n), spi.NewBitmap(n)
-	s.upCount, s.connectingCount = 0, 0
+	s.up, s.suspected, s.connecting = spi.NewBitmap(n), spi.NewBitmap(n), spi.NewBitmap(n)
+	s.upCount, s.suspectedCount, s.connectingCount = 0, 0, 0
 	for i, e := range next.endpoints {
 		s.place(i, e.currentState())
 	}
@@ -192,8 +192,9 @@ func (s *endpointSet) recount(next *listing) {
 // place notes the state of endpoint i and reports whether that changed anything.
 func (s *endpointSet) place(i int, state endpointState) bool {
 	a := toggle(s.up, &s.upCount, i, state == up)
-	b := toggle(s.connecting, &s.connectingCount, i, state == connecting)
-	return a || b
+	b := toggle(s.suspected, &s.suspectedCount, i, state == suspected)
+	c := toggle(s.connecting, &s.connectingCount, i, state == connecting)
+	return a || b || c
 }
 
 func toggle(b spi.Bitmap, count *int, i int, on bool) bool {
@@ -211,13 +212,15 @@ func toggle(b spi.Bitmap, count *int, i int, on bool) bool {
 }
 
 // publish makes l what calls see, with the endpoints that are up as usable, or else
-// those that are connecting, or else all.
+// those that are suspected, or else those that are connecting, or else all.
 func (s *endpointSet) publish(l *listing) {
 	next := &snapshot{listing: l}
 	switch {
 	case s.upCount == len(l.endpoints):
 	case s.upCount > 0:
 		next.usable = slices.Clone(s.up)
+	case s.suspectedCount > 0:
+		next.usable = slices.Clone(s.suspected)
 	case s.connectingCount > 0:
 		next.usable = slices.Clone(s.connecting)
 	}

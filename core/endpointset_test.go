@@ -149,7 +149,7 @@ func (s *still) check(set *endpointSet, addresses []string) {
 	if now == nil {
 		s.t.Fatal("got no snapshot")
 	}
-	var going, trying []int
+	var going, doubted, trying []int
 	for i, a := range addresses {
 		if now.endpoints[i].address != a || now.listed[i].Address != a || now.listed[i].Load != &now.endpoints[i].load {
 			s.t.Fatalf("endpoint %d: got %s, want %s with its load", i, now.endpoints[i].address, a)
@@ -160,6 +160,8 @@ func (s *still) check(set *endpointSet, addresses []string) {
 		switch s.states[a] {
 		case up:
 			going = append(going, i)
+		case suspected:
+			doubted = append(doubted, i)
 		case connecting:
 			trying = append(trying, i)
 		}
@@ -172,11 +174,14 @@ func (s *still) check(set *endpointSet, addresses []string) {
 	}
 	want := going
 	if len(want) == 0 {
+		want = doubted
+	}
+	if len(want) == 0 {
 		want = trying
 	}
 	for i := range addresses {
 		if got, wanted := now.usable.Has(i), len(want) == 0 || slices.Contains(want, i); got != wanted {
-			s.t.Fatalf("endpoint %d of %d: got usable %v, want %v; up %v, connecting %v", i, len(addresses), got, wanted, going, trying)
+			s.t.Fatalf("endpoint %d of %d: got usable %v, want %v; up %v, suspected %v, connecting %v", i, len(addresses), got, wanted, going, doubted, trying)
 		}
 	}
 }
@@ -203,7 +208,7 @@ func TestEndpointSetModel(t *testing.T) {
 				s.list(sets[i], lists[i])
 			default:
 				for address := range s.endpoints { // any one
-					s.become(address, endpointState(random.IntN(3)))
+					s.become(address, endpointState(random.IntN(4)))
 					break
 				}
 			}

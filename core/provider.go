@@ -35,7 +35,9 @@ type Provider struct {
 	pauses     rateLimit // of log lines about accepting; those of a crowd do not hide them
 	web        webServer
 	tls        *tlsFiles // nil: no TLS
-	lobby      lobby     // its lock may be taken with mu held
+	names      tokens
+	pulse      *pulse
+	lobby      lobby // its lock may be taken with mu held
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -79,6 +81,9 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 		return nil, fmt.Errorf("make an instance id: %w", err)
 	}
 	p := &Provider{cfg: cfg, instance: instance, services: make(map[string]*Service), listeners: make(map[net.Listener]bool), conns: make(map[*providerConn]bool), quiet: make(chan struct{}, 1)}
+	p.pulse = newPulse(spi.RoleProvider, cfg.Heartbeat)
+	p.cfg.WriteTimeout = p.pulse.writeTimeout(cfg.WriteTimeout)
+	p.pulse.events.observers = slices.Concat([]*Observer{p.pulse.counts.observer(), logProvider(cfg.Log, &p.complaints)}, cfg.Observers)
 	p.serializers, p.compressors = numbered(cfg.Serializers), numbered(cfg.Compressors)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
@@ -179,7 +184,7 @@ func (p *Provider) connConfig() connConfig {
 	return connConfig{
 		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
 		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
-		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum,
+		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum, pulse: p.pulse,
 	}
 }
 
@@ -276,7 +281,7 @@ func (p *Provider) adopt(nc net.Conn) {
 		}
 		return
 	}
-	tuneSocket(nc, userTimeout)
+	tuneSocket(nc, p.pulse.userTimeout())
 	c := newProviderConn(p, nc)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -289,17 +294,12 @@ func (p *Provider) adopt(nc net.Conn) {
 	p.running.Go(c.meet)
 }
 
-// gone forgets a connection that was cleaned up.
-func (p *Provider) gone(c *providerConn, cause error) {
-	reason, text := reasonOf(cause)
-	log := p.cfg.Log.WithFields(logrus.Fields{"consumer": c.remote, "reason": reason, "cause": text})
-	switch reason {
-	case spi.ReasonProtocolError, spi.ReasonWriteStalled, spi.ReasonConnecting, spi.ReasonOverloaded, spi.ReasonCertificate, spi.ReasonTLS:
-		if p.complaints.allow() {
-			log.Warn("disconnected a consumer")
-		}
-	default:
-		log.Debug("consumer gone")
+// gone forgets a connection that was cleaned up. The end of one that was up is an
+// event.
+func (p *Provider) gone(c *providerConn, cause error, up bool) {
+	if !up {
+		reason, text := reasonOf(cause)
+		logGone(p.cfg.Log.WithField("consumer", c.remote), &p.complaints, reason, text)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -368,6 +368,7 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	}
 	p.cancel()
 	p.running.Wait()
+	p.pulse.close()
 	p.queue.close()
 	if left := p.handlersLeft(); left > 0 {
 		return fmt.Errorf("%s ignored the end of the drain time and still run", count(left, "handler"))

@@ -30,7 +30,8 @@ type providerConn struct {
 	batch       []*request // what this read brought
 	now         time.Time  // of this read; zero: not looked at yet
 
-	maxMessage, maxMetadata uint64 // what the consumer takes
+	maxMessage, maxMetadata uint64   // what the consumer takes
+	token, supersedes       [16]byte // the consumer's name for this connection, and for the one that it takes the place of
 
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id
@@ -58,6 +59,7 @@ type served struct {
 func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 	c := &providerConn{provider: p, requests: make(map[uint64]*handlerContext)}
 	c.init(nc, c, p.connConfig())
+	c.heart.name = c.remote
 	return c
 }
 
@@ -82,7 +84,23 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.offered = cmp.Or(strings.Join(both, ","), "none")
 	c.mu.Unlock()
 	c.agreeCompressors(peer.Compressors)
+	c.token, c.supersedes = peer.Token, peer.Supersedes
 	return nil
+}
+
+// watched ends the connection that this one takes the place of.
+func (c *providerConn) watched() {
+	if old := c.provider.names.enter(c); old != nil {
+		old.supersededBy(c.heart.id)
+	}
+}
+
+func (c *providerConn) judged(bool) {} // there is nobody to choose another connection
+
+func (c *providerConn) pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.requests)
 }
 
 // agreeCompressors compresses answers with the first of the consumer's compressors
@@ -322,10 +340,17 @@ func (c *providerConn) closing(error) {}
 
 // closed cancels the handlers of this consumer. What its last read brought goes to
 // the workers all the same: they count it as over, and run nothing.
-func (c *providerConn) closed(cause error) {
+func (c *providerConn) closed(cause error, d *Disconnected) {
+	c.provider.names.leave(c)
 	c.mu.Lock()
 	left := slices.Collect(maps.Values(c.requests))
+	stopped := c.stopped
 	c.mu.Unlock()
+	if d != nil {
+		if d.Cancelled = len(left); stopped {
+			d.agreed()
+		}
+	}
 	for _, ctx := range left {
 		ctx.abandon(ErrPeerGone)
 	}
@@ -334,7 +359,7 @@ func (c *providerConn) closed(cause error) {
 	}
 	c.idle()
 	c.provider.lobby.leave(c)
-	c.provider.gone(c, cause)
+	c.provider.gone(c, cause, d != nil)
 }
 
 // notOffered explains a serializer that this provider does not have.

@@ -1,13 +1,16 @@
 package core
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
 
-// rateLimit lets ten log lines through at once and then one per second, so that a
+// rateLimit lets some log lines through at once and then one per second, so that a
 // flood of bad peers is not a flood of lines. The zero rateLimit is ready.
 type rateLimit struct {
+	burst int // lines at once; 0: ten
+
 	mu   sync.Mutex
 	used float64
 	at   time.Time
@@ -19,7 +22,7 @@ func (r *rateLimit) allow() bool {
 	now := time.Now()
 	r.used = max(0, r.used-now.Sub(r.at).Seconds())
 	r.at = now
-	if r.used > 9 {
+	if r.used > float64(cmp.Or(r.burst, 10)-1) {
 		return false
 	}
 	r.used++

@@ -44,6 +44,8 @@ type frameReader struct {
 	first [wire.HeaderSize]byte // what waits for the next bytes where there is no raw
 
 	traffic traffic
+	part    int    // bytes of the frame being read since its last sign of life
+	alive   func() // called when such a sign was counted; nil: nobody listens
 }
 
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
@@ -82,6 +84,7 @@ func (f *frame) keep() *buffer {
 // errFrameStalled, and of the connection; io.EOF only between frames.
 func (r *frameReader) next() (frame, error) {
 	r.disarm()
+	r.part = 0
 	if err := r.fill(wire.HeaderSize); err != nil {
 		if err == io.EOF && r.w > r.r {
 			err = io.ErrUnexpectedEOF
@@ -194,7 +197,21 @@ func (r *frameReader) readRest(b []byte) (int, error) {
 	n, err := r.nc.Read(b)
 	r.came += n
 	r.traffic.add(n)
+	r.advance(n)
 	return n, r.late(err)
+}
+
+// advance counts bytes of a frame whose header was good: a peer that brings a large
+// one is alive before it is whole.
+func (r *frameReader) advance(n int) {
+	if r.part += n; r.part < progress {
+		return
+	}
+	r.part = 0
+	r.traffic.noted++
+	if r.traffic.count() && r.alive != nil {
+		r.alive()
+	}
 }
 
 // more reports whether a whole frame is already here, so that the next call of
@@ -221,7 +238,11 @@ func (r *frameReader) fill(n int) error {
 			r.r = 0
 		}
 		between := r.r == r.w
+		have := r.w - r.r
 		err := r.read()
+		if n > wire.HeaderSize { // the header was good
+			r.advance(r.w - r.r - have)
+		}
 		if between && (err == nil || isTimeout(err) && r.armed && !r.collects()) { // a frame begins, or none is due any more
 			r.disarm()
 			continue

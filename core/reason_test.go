@@ -9,6 +9,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
 	"github.com/bhrpc/bhrpc/spi"
@@ -33,6 +34,10 @@ func TestReasonOf(t *testing.T) {
 		{"something else", syscall.ETIMEDOUT, spi.ReasonReset, syscall.ETIMEDOUT.Error()},
 		{"something else, from package net", &net.OpError{Op: "read", Net: "tcp", Addr: address, Err: errors.New("no route")}, spi.ReasonReset, "tcp 10.0.0.1:7070: no route"},
 		{"stalled", errWriteStalled, spi.ReasonWriteStalled, errWriteStalled.Error()},
+		{"dead", &silenceError{spi.ReasonHeartbeatTimeout, 1500 * time.Millisecond, 3}, spi.ReasonHeartbeatTimeout, "3 heartbeats unanswered, no sign of life for 1.5s"},
+		{"dead, with a full queue", &silenceError{spi.ReasonWriteStalled, time.Second, 1}, spi.ReasonWriteStalled, "1 heartbeat unanswered, no sign of life for 1s; the kernel did not even take the last one"},
+		{"dead, not counted", &silenceError{spi.ReasonHeartbeatTimeout, 15 * time.Second, 0}, spi.ReasonHeartbeatTimeout, "no sign of life for 15s"},
+		{"superseded", errSuperseded, spi.ReasonSuperseded, errSuperseded.Error()},
 		{"GOAWAY", errGoAway, spi.ReasonGoAway, "the peer is shutting down"},
 		{"closed", errClosed, spi.ReasonClosed, "closed by this side"},
 		{"consumer closed", errConsumerClosed, spi.ReasonClosed, "the consumer is closed by this side"},

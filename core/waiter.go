@@ -137,8 +137,10 @@ func (t *waiters) refuse(id uint64, err *spi.Error) bool {
 	return true
 }
 
-// fail decides every waiting call with err.
-func (t *waiters) fail(err error) {
+// fail decides every waiting call with err and returns how many there were, by what
+// sent says of their positions.
+func (t *waiters) fail(err error, sent func(position uint64) spi.Sent) map[spi.Sent]int {
+	var failed map[spi.Sent]int
 	for i := range t.chunks {
 		chunk := t.chunks[i].Load()
 		if chunk == nil {
@@ -150,11 +152,16 @@ func (t *waiters) fail(err error) {
 				continue
 			}
 			if id := w.id.Load(); id != 0 && w.id.CompareAndSwap(id, 0) {
+				if failed == nil {
+					failed = make(map[spi.Sent]int)
+				}
+				failed[sent(w.position)]++
 				w.err = err
 				w.done <- struct{}{}
 			}
 		}
 	}
+	return failed
 }
 
 // answered hands a frame to its waiter. Nobody waits for a late one.

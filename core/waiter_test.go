@@ -8,7 +8,11 @@ import (
 	"testing"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
 )
+
+// maybe is sent for calls whose position makes no difference.
+func maybe(uint64) spi.Sent { return spi.SentMaybe }
 
 // enter takes a waiter and gives it the ticket of call number sequence.
 func enter(t testing.TB, table *waiters, sequence uint64) (w *waiter, id uint64) {
@@ -102,8 +106,8 @@ func TestWaitersFail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table.fail(cause)
-	table.fail(errors.New("again"))
+	table.fail(cause, maybe)
+	table.fail(errors.New("again"), maybe)
 	for i, w := range all {
 		want := 1
 		if w == decided {
@@ -231,7 +235,7 @@ func TestWaitersRace(t *testing.T) {
 	}
 	readers.Go(func() {
 		for range 200 {
-			table.fail(cause)
+			table.fail(cause, maybe)
 		}
 	})
 	var sequence atomic.Uint64

@@ -65,6 +65,9 @@ type outbox struct {
 	control []byte // whole control frames that wait; they go before data
 	pinged  bool   // a PONG is owed
 	pong    uint64 // for this PING; it answers for earlier ones
+	pinging bool   // a PING of this side waits
+	ping    uint64 // its number
+	asking  bool   // current holds a PING
 
 	segments []segment // data that waits, but for chunks; the first is next
 	open     bool      // the last segment may take more small frames
@@ -255,6 +258,14 @@ func (o *outbox) answerPing(sequence uint64) {
 	o.pinged, o.pong = true, max(o.pong, sequence)
 }
 
+// askPing queues a PING, in place of one that still waits, and flushes it.
+func (o *outbox) askPing(sequence uint64) {
+	o.mu.Lock()
+	o.pinging, o.ping = o.err == nil, sequence
+	o.mu.Unlock()
+	o.kick()
+}
+
 // kick flushes what was queued without a flush.
 func (o *outbox) kick() {
 	o.mu.Lock()
@@ -269,7 +280,7 @@ func (o *outbox) kick() {
 
 // idle reports that there is nothing to write, or no sense in it. mu is held.
 func (o *outbox) idle() bool {
-	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && len(o.segments) == 0 && len(o.bulks.ring) == 0
+	return o.err != nil || o.current.buffer == nil && len(o.control) == 0 && !o.pinged && !o.pinging && len(o.segments) == 0 && len(o.bulks.ring) == 0
 }
 
 // flush writes until nothing is left, the kernel takes no more, or others were
@@ -326,11 +337,16 @@ func (o *outbox) flushWaiting() {
 func (o *outbox) next() []byte {
 	switch {
 	case o.current.buffer != nil:
-	case len(o.control) > 0 || o.pinged:
-		b := newBuffer(len(o.control) + wire.HeaderSize)
+	case len(o.control) > 0 || o.pinged || o.pinging:
+		b := newBuffer(len(o.control) + 2*wire.HeaderSize)
 		if o.pinged {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 			o.written.frames++
+		}
+		if o.pinging {
+			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Ping, ID: o.ping})
+			o.written.frames++
+			o.pinging, o.asking = false, true
 		}
 		b.b = append(b.b, o.control...)
 		o.control, o.pinged, o.pong = o.control[:0], false, 0
@@ -373,6 +389,9 @@ func (o *outbox) wrote(n int) {
 		o.bulks.wrote()
 	} else {
 		o.current.release()
+	}
+	if o.kind == control {
+		o.asking = false
 	}
 	o.current = segment{}
 	o.bulks.follow(o.reach)
@@ -469,8 +488,9 @@ func (o *outbox) farewell() {
 
 // close stops the outbox for good: it waits until nobody writes, drops what waits
 // and releases senders that wait for room. From then on reach is final. The
-// connection is closed already, so a blocked write returns.
-func (o *outbox) close(cause error) {
+// connection is closed already, so a blocked write returns. It returns how many bytes
+// of data were dropped.
+func (o *outbox) close(cause error) (queued int) {
 	o.mu.Lock()
 	if o.err == nil {
 		o.err = cause
@@ -478,6 +498,7 @@ func (o *outbox) close(cause error) {
 	for o.flushing {
 		o.quiet.Wait()
 	}
+	queued = o.small.queued + o.large.queued
 	o.small.close()
 	o.large.close()
 	if o.kind != chunk { // or bulks has the buffer
@@ -488,6 +509,8 @@ func (o *outbox) close(cause error) {
 	}
 	o.bulks.close()
 	o.current, o.segments, o.open, o.control = segment{}, nil, false, nil
+	o.pinging, o.asking = false, false
 	o.mu.Unlock()
 	o.flushers.Wait()
+	return queued
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/bhrpc/bhrpc/extensions/proxy"
 	"github.com/bhrpc/bhrpc/extensions/registry"
 	"github.com/bhrpc/bhrpc/extensions/serializer"
+	"github.com/bhrpc/bhrpc/heartbeat"
 	"github.com/bhrpc/bhrpc/spi"
 )
 
@@ -20,6 +21,7 @@ func Register(cat *spi.Catalog) error {
 		serializer.Register(cat),
 		loadbalancer.Register(cat),
 		proxy.Register(cat),
+		heartbeat.Register(cat),
 		registry.Register(cat),
 		compressor.Register(cat),
 		interceptor.Register(cat),

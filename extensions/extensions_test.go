@@ -64,6 +64,7 @@ func TestRegister(t *testing.T) {
 		"serializer cbor", "serializer gob", "serializer json", "serializer json-std", "serializer msgpack",
 		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
 		"proxy dynamic", "proxy reflect jdk",
+		"heartbeat none", "heartbeat three-strike",
 		"registry static",
 		"compressor gzip", "compressor s2", "compressor zstd",
 		"interceptor access-log", "interceptor recover",

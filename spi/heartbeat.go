@@ -80,8 +80,8 @@ type Liveness uint8
 // The degrees of liveness.
 const (
 	Alive   Liveness = iota
-	Suspect         // calls avoid the connection while there is another one
-	Dead            // the connection is closed at once
+	Suspect          // calls avoid the connection while there is another one
+	Dead             // the connection is closed at once
 )
 
 var livenesses = [...]string{"alive", "suspect", "dead"}

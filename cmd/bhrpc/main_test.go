@@ -120,7 +120,7 @@ func TestCommands(t *testing.T) {
 		{"unknown flag", []string{"ls", "ADDR", "--jsn"}, 2, "", "bhrpc: unknown flag: --jsn\n"},
 		{"ls", []string{"ls", "ADDR"}, 0, "Shop.Buy(string) string\nShop.Price(main.Order) int\nShop.Restock()\nShop.Tenant() string\n" +
 			"Shop.Buy(string) string     version=2.0.0 group=\nShop.Price(main.Order) int     version=2.0.0 group=\nShop.Restock()     version=2.0.0 group=\nShop.Tenant() string     version=2.0.0 group=\n", ""},
-		{"unknown kind", []string{"extensions", "serialiser"}, 2, "", "bhrpc: no extensions of kind \"serialiser\"; did you mean \"serializer\"?\n  kinds: serializer, loadbalancer, proxy, registry, compressor, interceptor\n"},
+		{"unknown kind", []string{"extensions", "serialiser"}, 2, "", "bhrpc: no extensions of kind \"serialiser\"; did you mean \"serializer\"?\n  kinds: serializer, loadbalancer, proxy, heartbeat, registry, compressor, interceptor\n"},
 		{"explain without a file", []string{"explain"}, 2, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

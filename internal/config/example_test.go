@@ -31,5 +31,5 @@ func Example() {
 	// Output:
 	// gob 3s from env BHRPC_CONSUMER_TIMEOUT
 	// consumer.tiemout (from code): unknown key; did you mean "timeout"?
-	//   keys of consumer: addresses, serializer, compressor, loadbalancer, proxy, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry, drain_timeout, tls, frame_timeout, checksum, compress_above
+	//   keys of consumer: addresses, serializer, compressor, loadbalancer, proxy, heartbeat, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry, drain_timeout, tls, frame_timeout, checksum, compress_above
 }

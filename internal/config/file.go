@@ -28,6 +28,7 @@ type Provider struct {
 	Advertise    string    `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
 	Serializers  []string  `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
 	Compressors  []string  `json:"compressors" doc:"compressors that consumers may choose; empty: all that the program contains"`
+	Heartbeat    spi.Ref   `json:"heartbeat" doc:"decides when a silent consumer is dead"`
 	Registry     spi.Ref   `json:"registry" doc:"where the services are announced; none: nowhere"`
 	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is served, the first outermost: names, or {use: name, with: {…}}"`
 	core.ProviderConfig
@@ -41,6 +42,7 @@ type Consumer struct {
 	Compressor   spi.Ref   `json:"compressor" doc:"makes arguments and results smaller, where the provider has it too; none: nothing"`
 	LoadBalancer spi.Ref   `json:"loadbalancer" doc:"chooses the provider of each call"`
 	Proxy        spi.Ref   `json:"proxy" doc:"makes a value of the program callable"`
+	Heartbeat    spi.Ref   `json:"heartbeat" doc:"decides when a silent provider is dead"`
 	Registry     spi.Ref   `json:"registry" doc:"where providers are looked up; none: nowhere"`
 	Interceptors []spi.Ref `json:"interceptors" doc:"around every call that is made, the first outermost: names, or {use: name, with: {…}}"`
 	core.ConsumerConfig
@@ -57,6 +59,7 @@ func Default() *Config {
 	return &Config{File: File{
 		Provider: Provider{
 			Listen:         "127.0.0.1:7070",
+			Heartbeat:      spi.Ref{Use: "three-strike", Key: "provider.heartbeat"},
 			Registry:       spi.Ref{Use: None, Key: "provider.registry"},
 			ProviderConfig: core.DefaultProviderConfig(),
 		},
@@ -64,6 +67,7 @@ func Default() *Config {
 			Serializer:     spi.Ref{Use: "json", Key: "consumer.serializer"},
 			LoadBalancer:   spi.Ref{Use: "p2c", Key: "consumer.loadbalancer"},
 			Proxy:          spi.Ref{Use: "reflect", Key: "consumer.proxy"},
+			Heartbeat:      spi.Ref{Use: "three-strike", Key: "consumer.heartbeat"},
 			Registry:       spi.Ref{Use: None, Key: "consumer.registry"},
 			ConsumerConfig: core.DefaultConsumerConfig(),
 			Compressor:     spi.Ref{Use: None, Key: "consumer.compressor"},

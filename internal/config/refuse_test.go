@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	consumerKeys = "addresses, serializer, compressor, loadbalancer, proxy, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry, drain_timeout, tls, frame_timeout, checksum, compress_above"
+	consumerKeys = "addresses, serializer, compressor, loadbalancer, proxy, heartbeat, registry, interceptors, timeout, dial_timeout, handshake_timeout, write_timeout, reconnect, limits, retry, drain_timeout, tls, frame_timeout, checksum, compress_above"
 	inPlace      = "; every value stands where it is used, so that its place can be told: write it out"
 )
 
@@ -47,7 +47,7 @@ var refused = []struct {
 	{
 		name: "field that is no key",
 		file: "provider: {Weight: 1}\n",
-		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, compressors, registry, interceptors, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, http, max_conns, max_handshakes, tls, frame_timeout, checksum, compress_above",
+		want: `bhrpc.yaml:1:12: unknown key provider.Weight; did you mean "weight"?` + "\n  keys of provider: listen, advertise, serializers, compressors, heartbeat, registry, interceptors, max_requests, handshake_timeout, write_timeout, drain_timeout, introspection, weight, limits, http, max_conns, max_handshakes, tls, frame_timeout, checksum, compress_above",
 	},
 	{
 		name: "key that would break the line",

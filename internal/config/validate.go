@@ -45,6 +45,27 @@ func (c *Config) validate(f *faults) {
 	v.word("control", c.Control, On, "off")
 }
 
+// Place gives the errors of core about the section called key, "provider" or
+// "consumer", the place where the value was set. Other errors are returned as they
+// are.
+func (c *Config) Place(section string, err error) error {
+	f := &faults{}
+	var others []error
+	all := []error{err}
+	for len(all) > 0 {
+		next := all[0]
+		all = all[1:]
+		if joined, ok := next.(interface{ Unwrap() []error }); ok {
+			all = append(all, joined.Unwrap()...)
+		} else if _, ok := next.(*core.RangeError); ok {
+			validator{c, f}.ranges(section, next)
+		} else {
+			others = append(others, next)
+		}
+	}
+	return errors.Join(append(others, f.err())...)
+}
+
 // validator reports faults of values with where they were set.
 type validator struct {
 	c      *Config

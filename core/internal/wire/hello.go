@@ -24,11 +24,12 @@ type HelloBody struct {
 	Token                  [16]byte // names the connection
 	Serializers            []Name
 	Compressors            []Name
-	Heartbeat              uint64 // milliseconds between PINGs; 0: does not ping
-	MaxMessage             uint64 // bytes, metadata and body
-	MaxMetadata            uint64 // bytes
-	MaxName                uint64 // bytes
-	MaxMethods             uint64 // entries
+	Heartbeat              uint64   // milliseconds between PINGs; 0: does not ping
+	MaxMessage             uint64   // bytes, metadata and body
+	MaxMetadata            uint64   // bytes
+	MaxName                uint64   // bytes
+	MaxMethods             uint64   // entries
+	Supersedes             [16]byte // token of the dead connection that this one replaces; zero: none
 	Features               []string
 	Agent                  string // for people
 }
@@ -47,6 +48,7 @@ const (
 	helloCompressor = 5
 	helloHeartbeat  = 6
 	helloLimits     = 7
+	helloSupersedes = 8
 	helloFeature    = 9
 	helloAgent      = 11
 )
@@ -70,6 +72,9 @@ func AppendHello(dst []byte, h HelloBody) []byte {
 	dst = append(dst, helloLimits, byte(size))
 	for _, v := range limits {
 		dst = binary.AppendUvarint(dst, v)
+	}
+	if h.Supersedes != [16]byte{} {
+		dst = AppendField(dst, helloSupersedes, h.Supersedes[:])
 	}
 	for _, f := range h.Features {
 		dst = AppendField(dst, helloFeature, f)
@@ -137,6 +142,10 @@ func ParseHello(body []byte) (HelloBody, error) {
 		case helloLimits:
 			if !readUints(value, &h.MaxMessage, &h.MaxMetadata, &h.MaxName, &h.MaxMethods) {
 				return fail("limits")
+			}
+		case helloSupersedes:
+			if copy(h.Supersedes[:], value) != len(h.Supersedes) || len(value) != len(h.Supersedes) {
+				return fail("supersedes")
 			}
 		case helloFeature:
 			if len(h.Features) < maxNames {

@@ -1,0 +1,301 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/heartbeat"
+	"github.com/bhrpc/bhrpc/spi"
+)
+
+const (
+	// fastestPing is the shortest interval that a heartbeat may have.
+	fastestPing = 100 * time.Millisecond
+
+	// earlyPings is how many PINGs in a row may come too early. What was held up on
+	// the way, or by this side, comes at once.
+	earlyPings = 10
+
+	// silentFor is how long the kernel lets sent bytes go unacknowledged where there
+	// is no heartbeat.
+	silentFor = 25 * time.Second
+)
+
+// errSuperseded ends a connection at a provider.
+var errSuperseded = errors.New("the consumer gave this connection up for dead and connected again")
+
+// silenceError ends a connection whose peer the heartbeat found dead.
+type silenceError struct {
+	reason  string // of spi's
+	silent  time.Duration
+	strikes int
+}
+
+func (e *silenceError) Error() string {
+	text := fmt.Sprintf("no sign of life for %v", e.silent.Round(time.Millisecond))
+	if e.strikes > 0 {
+		text = fmt.Sprintf("%s unanswered, %s", count(e.strikes, "heartbeat"), text)
+	}
+	if e.reason == spi.ReasonWriteStalled {
+		text += "; the kernel did not even take the last one"
+	}
+	return text
+}
+
+// presumedDead reports a cause after which nobody reads what was sent.
+func presumedDead(cause error) bool {
+	var silent *silenceError
+	return errors.Is(cause, errWriteStalled) || errors.Is(cause, errSuperseded) || errors.As(cause, &silent)
+}
+
+// pulse is the heartbeat of one Consumer or Provider, and whom it tells what happens.
+type pulse struct {
+	role    spi.Role
+	timing  spi.Timing
+	sweeper *heartbeat.Sweeper // nil: no heartbeat of this side's own
+	events  eventQueue
+	counts  counts
+	ids     atomic.Uint64 // of connections
+}
+
+// newPulse returns the pulse of a strategy; nil is none.
+func newPulse(role spi.Role, strategy spi.Heartbeat) *pulse {
+	p := &pulse{role: role}
+	if strategy != nil {
+		p.timing = strategy.Timing()
+	}
+	if p.timing.Interval > 0 {
+		p.sweeper = heartbeat.NewSweeper(strategy)
+	}
+	return p
+}
+
+// close returns when nothing is asked or told any more. All connections are gone.
+func (p *pulse) close() {
+	if p.sweeper != nil {
+		p.sweeper.Close()
+	}
+	p.events.drained()
+}
+
+// announced is the interval as HELLO has it.
+func (p *pulse) announced() uint64 { return uint64(p.timing.Interval / time.Millisecond) }
+
+// userTimeout is how long the kernel may wait for an acknowledgement: longer than the
+// heartbeat, so that the heartbeat decides.
+func (p *pulse) userTimeout() time.Duration {
+	if p.sweeper == nil {
+		return silentFor
+	}
+	return p.timing.Silence + p.timing.Interval
+}
+
+// writeTimeout is how long a peer may take no bytes: what is configured, or by the
+// interval.
+func (p *pulse) writeTimeout(configured spi.Duration) spi.Duration {
+	switch {
+	case configured > 0:
+		return configured
+	case p.sweeper == nil:
+		return defaultWriteTimeout
+	}
+	return spi.Duration(max(2*p.timing.Interval, time.Second))
+}
+
+// heart is the heartbeat of one connection.
+type heart struct {
+	*pulse
+	name string // of the peer, for people
+	id   uint64
+	beat *heartbeat.Beat // nil: not up, or no heartbeat; set before up is
+	up   atomic.Bool
+	born time.Time     // when the connection came up; set before up is
+	peer time.Duration // between the peer's PINGs; 0: it sends none
+
+	// Of the reader alone.
+	pinged bool      // a PING came with this read
+	last   time.Time // when PINGs came before
+	early  int       // reads in a row whose PINGs came too early
+
+	mu   sync.Mutex
+	over bool // Disconnected is the next event, or was the last
+}
+
+// agree notes what the peer announced.
+func (h *heart) agree(peer wire.HelloBody) {
+	h.peer = time.Duration(min(peer.Heartbeat, uint64(time.Hour/time.Millisecond))) * time.Millisecond
+}
+
+// beginHeartbeat is called once, when the connection is up.
+func (c *conn) beginHeartbeat() {
+	h := &c.heart
+	h.id, h.born = h.ids.Add(1), time.Now()
+	c.in.traffic.sign.Store(int64(time.Since(c.in.traffic.since))) // HELLO
+	if h.sweeper != nil {
+		h.beat = h.sweeper.Watch((*watched)(c), h.id, h.role)
+		c.in.alive = h.beat.Alive
+		stopKeepAlive(c.nc) // a lost one would end the connection before the heartbeat does
+	}
+	h.up.Store(true)
+	h.report(Connected{c.event(), h.timing, h.peer})
+	c.watched()
+}
+
+// endHeartbeat stops the watch and returns the event that says so; nil: the
+// connection was never up.
+func (c *conn) endHeartbeat() *Disconnected {
+	h := &c.heart
+	if !h.up.Load() {
+		return nil
+	}
+	if h.beat != nil {
+		h.beat.Stop()
+	}
+	h.mu.Lock()
+	h.over = true
+	h.mu.Unlock()
+	reason, text := reasonOf(c.cause)
+	return &Disconnected{ConnID: c.event(), Reason: reason, Cause: text, Strikes: c.status().Strikes, Silent: c.silent(), Lifetime: time.Since(h.born)}
+}
+
+// agreed is for the end of a connection on which GOAWAY was said: either side may be
+// the one that closes it.
+func (d *Disconnected) agreed() {
+	if d.Reason == spi.ReasonEOF {
+		d.Reason, d.Cause = reasonOf(errGoAway)
+	}
+}
+
+// event begins an event about the connection.
+func (c *conn) event() ConnID {
+	return ConnID{Role: c.heart.role, ID: c.heart.id, Peer: c.heart.name, At: time.Now()}
+}
+
+// supersededBy ends a connection whose consumer has made another one.
+func (c *conn) supersededBy(id uint64) {
+	h := &c.heart
+	h.mu.Lock()
+	if !h.over {
+		h.report(Superseded{c.event(), id})
+	}
+	h.mu.Unlock()
+	c.close(errSuperseded)
+}
+
+// silent is how long ago the last sign of life was.
+func (c *conn) silent() time.Duration {
+	t := &c.in.traffic
+	return max(0, time.Since(t.since)-time.Duration(t.sign.Load()))
+}
+
+// status is that of the heartbeat; zero where there is none.
+func (c *conn) status() heartbeat.Status {
+	if !c.heart.up.Load() || c.heart.beat == nil {
+		return heartbeat.Status{}
+	}
+	return c.heart.beat.Status()
+}
+
+// report tells what happens while the connection is up.
+func (h *heart) report(event any) { h.events.report(event) }
+
+// pong notes the answer to a PING of this side.
+func (h *heart) pong(sequence uint64) {
+	if h.beat == nil {
+		return
+	}
+	if rtt, ok := h.beat.Pong(sequence); ok {
+		h.counts.rtt.add(rtt)
+	}
+}
+
+// signs counts what one read brought: signs of life, and PINGs, of which there may be
+// too many.
+func (c *conn) signs() error {
+	h := &c.heart
+	if c.in.traffic.count() && h.beat != nil {
+		h.beat.Alive()
+	}
+	if !h.pinged {
+		return nil
+	}
+	h.pinged = false
+	now, least := time.Now(), max(h.peer, fastestPing)/2
+	if now.Sub(h.last) >= least {
+		h.early = 0
+	} else {
+		h.early++
+	}
+	h.last = now
+	if h.early <= earlyPings {
+		return nil
+	}
+	return c.refuse(wire.GoAwayPings, fmt.Sprintf("too many PINGs: %d in a row came less than %v apart, half of the interval that was announced", h.early, least))
+}
+
+// watched is a conn as the Sweeper sees it.
+type watched conn
+
+// Observe implements [heartbeat.Conn].
+func (w *watched) Observe(s *spi.Snapshot) {
+	c := (*conn)(w)
+	t := &c.in.traffic
+	up := c.heart.born.Sub(t.since)
+	s.InCount, s.LastIn = t.signs.Load(), max(0, time.Duration(t.sign.Load())-up)
+	s.Inflight = c.pending()
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	s.WriteStalled = c.out.pinging || c.out.asking
+	s.QueueBytes = int64(c.out.small.queued + c.out.large.queued)
+	if c.out.written.bytes > 0 {
+		s.LastOut = max(0, c.out.written.last.Sub(c.heart.born))
+	}
+}
+
+// Ping implements [heartbeat.Conn].
+func (w *watched) Ping(seq uint64) {
+	c := (*conn)(w)
+	c.heart.counts.pings.Add(1)
+	c.out.askPing(seq)
+}
+
+// Judged implements [heartbeat.Conn].
+func (w *watched) Judged(s spi.Snapshot, before int, d spi.Decision) {
+	c := (*conn)(w)
+	silent := max(0, s.Now-s.LastIn)
+	c.tell(s, before, d, silent)
+	if d.Liveness == spi.Dead {
+		reason := d.Reason
+		if reason != spi.ReasonWriteStalled {
+			reason = spi.ReasonHeartbeatTimeout
+		}
+		c.close(&silenceError{reason, silent, d.Strikes})
+		return
+	}
+	c.judged(d.Liveness == spi.Suspect)
+}
+
+// tell reports a decision, unless the connection has ended since.
+func (c *conn) tell(s spi.Snapshot, before int, d spi.Decision, silent time.Duration) {
+	h := &c.heart
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-c.ended:
+		return
+	default:
+	}
+	switch {
+	case h.over:
+	case d.Strikes > before:
+		h.report(Strike{c.event(), d.Strikes, h.timing.Strikes, s.PingSeq, silent, s.Inflight})
+	case d.Strikes < before:
+		h.report(Recovered{c.event(), before})
+	case d.Reason == spi.ReasonLocalPause:
+		h.report(LocalPause{c.event(), s.Now - s.Due})
+	}
+}
