@@ -70,7 +70,7 @@ func TestLongWay(t *testing.T) {
 			}
 			i := impairment{Delay: delay, Jitter: tt.jitter}
 			w.impair(i, i)
-			s := startSplit(t, near, far, calmBeat, loadArgs{Methods: []string{"Till.Book", "SafeTill.Book"}, Rate: 50, Timeout: 5 * time.Second})
+			s := startSplit(t, near, far, calmBeat, loadArgs{Methods: partitionLoad.Methods, Rate: 50, Timeout: 5 * time.Second})
 			s.begin()
 			s.broken = time.Now()
 			rtt := s.rtts(8 * time.Second)

@@ -67,6 +67,7 @@ func startSplit(t *testing.T, near, far *netns, b beat, load loadArgs) *split {
 	s.away, s.awayAt = far.provider(s.provider(farIP + ":0"))
 	keys := quickReconnect()
 	keys["consumer.heartbeat"] = b.key()
+	keys["consumer.loadbalancer"] = "round-robin" // p2c would avoid the far provider for minutes after it was slow
 	keys["consumer.dial_timeout"] = (b.Interval * 5 / 2).String()
 	keys["references.SafeTill.idempotent"] = []string{"Book"}
 	start := time.Now()
