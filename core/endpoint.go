@@ -262,6 +262,7 @@ func (e *endpoint) become(state endpointState, c *consumerConn, err error) {
 		e.attempt, e.last, e.lostBy = nil, nil, ""
 		if e.connected {
 			e.reconnects++
+			e.load.Renew()
 		}
 		e.connected = true
 	case err != nil:

@@ -340,6 +340,29 @@ func TestRemovedWhileDead(t *testing.T) {
 	})
 }
 
+// TestSlownessIsForgotten: that calls of a dying connection took long says nothing
+// about the next one.
+func TestSlownessIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o, seen := newWorld(t), tell(), &observer{}
+		w.provider("p:1", nil, echo{})
+		c := w.consumer(beating(w.strikes(interval), o, func(cfg *core.ConsumerConfig) { cfg.LoadBalancer = seen }), "p:1")
+		synctest.Wait()
+		w.network.Link("p:1").ToConsumer.Drop()
+		_, err := invoke[string](t.Context(), c, "echo", "Say", "x")
+		w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonHeartbeatTimeout, phase: spi.PhaseWait, sent: spi.SentMaybe, endpoint: "p:1", message: "3 heartbeats unanswered"})
+		load := seen.builds[0][0].Load
+		if got := load.Latency(0); got < 3*interval {
+			t.Errorf("got latency %v after a call that was lost, want what it took at least", got)
+		}
+		w.network.Link("p:1").Heal()
+		w.until("a new connection", 10*interval, func() bool { return o.count("reconnected") == 1 })
+		if got := load.Latency(0); got != 0 {
+			t.Errorf("got latency %v on a new connection, want nothing known", got)
+		}
+	})
+}
+
 // TestDeathOfOneOfTwo: strikes are a connection's own.
 func TestDeathOfOneOfTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -102,8 +102,9 @@ func (b *Beat) Alive() {
 		return
 	}
 	s.leave(b)
-	b.due = time.Since(s.start)
-	s.enter(b, s.slotAt(b.due))
+	now := time.Since(s.start)
+	b.due = min(b.due, now) // if this side is late already, it stays so
+	s.enter(b, s.slotAt(now))
 }
 
 // age is how long the connection has been up.
@@ -132,7 +133,7 @@ func (b *Beat) ask() {
 	if d.SendPing {
 		b.conn.Ping(b.number(snapshot.Now))
 	}
-	s.again(b, b.born+snapshot.Now+max(d.Next, s.timing.Interval/10))
+	s.again(b, b.born+snapshot.Now+max(d.Next, lookAfter(s.timing.Interval)))
 	if changed {
 		b.conn.Judged(snapshot, before, d)
 	}

@@ -124,7 +124,7 @@ var edges = []struct {
 var elsewhere = map[string][]string{
 	"Up --> Closed: other end":      {"TestPeerCloses", "TestConsumerDisconnectsStalledProvider", "TestConsumerFinishesAfterGoAway", "TestConsumerCloseWaitsForConnections"},
 	"Suspect --> Closed: other end": {"TestPeerCloses", "TestProviderDisconnectsStalledConsumer"},
-	"Dead --> Closed: cleaned up":   {"TestConnectionLostWithCallsInEveryPlace"},
+	"Dead --> Closed: cleaned up":   {"TestConsumerStrikesOut"},
 	"Closed --> [*]":                {"TestConnectionLostWithCallsInEveryPlace"},
 }
 

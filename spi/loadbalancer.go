@@ -117,6 +117,10 @@ func (l *Load) Latency(now time.Duration) time.Duration {
 	return time.Duration(average * float64(loadWindow) / float64(int64(loadWindow)+idle))
 }
 
+// Renew forgets the latency, as before the first answer: the endpoint was lost and is
+// there again, and what made it slow is most likely over.
+func (l *Load) Renew() { l.latency.Store(0) }
+
 // Begin counts a call that was sent.
 func (l *Load) Begin() { l.inFlight.Add(1) }
 

@@ -164,6 +164,27 @@ func TestLoadLatency(t *testing.T) {
 	}
 }
 
+// TestLoadRenew: what was is forgotten, and the next answer counts alone.
+func TestLoadRenew(t *testing.T) {
+	var l spi.Load
+	for range 2 {
+		l.Begin()
+		l.End(time.Second, time.Second, true)
+		l.Renew()
+		if got := l.Latency(time.Second); got != 0 {
+			t.Errorf("got latency %v after Renew, want none", got)
+		}
+	}
+	l.Begin()
+	l.End(2*time.Second, time.Millisecond, false)
+	if got := l.Latency(2 * time.Second); got != time.Millisecond {
+		t.Errorf("got latency %v, want that of the one answer since, 1ms", got)
+	}
+	if l.Failures() != 2 {
+		t.Errorf("got %d failures, want 2: they are not forgotten", l.Failures())
+	}
+}
+
 // TestLoadLatencyUnderTraffic: the average depends on time, not on the number of
 // calls, however many there are.
 func TestLoadLatencyUnderTraffic(t *testing.T) {

@@ -1,4 +1,4 @@
-//go:build fault && linux
+//go:build (fault || faultnet || faultlong) && linux
 
 package fault_test
 
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc"
+	"github.com/bhrpc/bhrpc/core"
 )
 
 // providerArgs is what a provider process is started with.
@@ -92,6 +93,7 @@ func open(keys map[string]any, key string, value any) (*bhrpc.App, error) {
 			return nil, err
 		}
 	}
+	cfg.Observers = []*core.Observer{observer()}
 	return cfg.Open(context.Background())
 }
 
