@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -138,5 +139,29 @@ func TestDrillNobodyThere(t *testing.T) {
 	status, stdout, _ := execute(t, "no address", "drill", "drop", "--provider", "127.0.0.1:1")
 	if status != 1 || !strings.HasPrefix(stdout, "RESULT fail (not connected to every provider within 10s)") {
 		t.Errorf("got %d, %s, want 1 and that it is not connected", status, stdout)
+	}
+}
+
+// What the README shows is what is printed, numbers and the order of what two sides do
+// at once aside.
+func TestReadmeDrill(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, shown, ok := strings.Cut(string(page), "\n$ go run ./cmd/bhrpc drill freeze\n")
+	shown, _, closed := strings.Cut(shown, "```")
+	if !ok || !closed {
+		t.Fatal("README.md does not show what drill freeze prints")
+	}
+	status, printed, _ := drillHere(t, "drill", "freeze")
+	numbers := regexp.MustCompile(`[0-9]+(\.[0-9]+)?(ms|s\b)?`)
+	lines := func(text string) string {
+		sorted := strings.Split(strings.TrimSpace(numbers.ReplaceAllString(text, "N")), "\n")
+		slices.Sort(sorted)
+		return strings.Join(sorted, "\n")
+	}
+	if got, want := lines(printed), lines(shown); status != 0 || got != want {
+		t.Errorf("got %d\n%s\nwant 0\n%s", status, got, want)
 	}
 }
