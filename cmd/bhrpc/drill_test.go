@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 var connNumber = regexp.MustCompile(`conn=\d+`)
@@ -52,6 +57,36 @@ func TestDrillCorrupt(t *testing.T) {
 		"reconnected conn= endpoint=a attempt=1 down=",
 		"RESULT pass protocol_error in ",
 	})
+}
+
+// interrupter is an output that ends a context when a text is written to it.
+type interrupter struct {
+	bytes.Buffer
+	text   string
+	cancel context.CancelFunc
+}
+
+func (i *interrupter) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), i.text) {
+		i.cancel()
+	}
+	return i.Buffer.Write(b)
+}
+
+// Nothing of a drill is left that was interrupted.
+func TestDrillInterrupted(t *testing.T) {
+	for _, text := range []string{"connected", "drill ", "suspect"} {
+		t.Run(text, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			out := interrupter{text: text, cancel: cancel}
+			status := run(ctx, []string{"drill", "freeze", "--interval", "200ms"}, &out, io.Discard)
+			if status != 1 || !strings.Contains(out.String(), "RESULT fail (") || !strings.Contains(out.String(), "interrupted") {
+				t.Errorf("got %d, %s, want 1 and that it was interrupted", status, out.String())
+			}
+			goleak.VerifyNone(t)
+		})
+	}
 }
 
 // checkTimeLine holds a time line against the beginnings of its lines, which come in

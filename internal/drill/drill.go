@@ -38,6 +38,8 @@ func Run(ctx context.Context, cfg Config, out io.Writer) (passed bool, err error
 		kind.run(d)
 		d.finish()
 	}
+	s.link.Heal() // whatever came in between
+	d.load.end()
 	if err := s.close(); err != nil {
 		d.fault("close: %v", err)
 	}
