@@ -112,6 +112,7 @@ type connConfig struct {
 	compressors      []wire.Name
 	compressAbove    spi.Size
 	checksum         bool
+	unpackRoom       *unpackRoom
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
@@ -121,7 +122,7 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
-	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor)}
+	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor), room: cfg.unpackRoom}
 	c.ended = make(chan struct{})
 	c.hello = wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),

@@ -36,6 +36,7 @@ type Provider struct {
 	web        webServer
 	tls        *tlsFiles // nil: no TLS
 	lobby      lobby     // its lock may be taken with mu held
+	unpackRoom unpackRoom
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -84,6 +85,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
 	p.methods.Store(new(map[string]map[string]served))
 	p.queue.run = (*request).run
+	p.unpackRoom.limit = int64(cfg.Limits.Unpacked)
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
 	p.web.init(p)
@@ -179,7 +181,7 @@ func (p *Provider) connConfig() connConfig {
 	return connConfig{
 		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
 		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
-		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum,
+		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum, unpackRoom: &p.unpackRoom,
 	}
 }
 
