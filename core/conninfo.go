@@ -51,13 +51,20 @@ type traffic struct {
 	since time.Time // when the connection was made
 	bytes atomic.Uint64
 	last  atomic.Int64 // of the last bytes, in nanoseconds after since
+
+	rested bool // bytes came after a rest; the reader's own
 }
+
+// rest is so long without bytes that a connection is likely to be quiet again.
+const rest = time.Second
 
 // add counts one read: a clock is looked at per read, not per frame.
 func (t *traffic) add(n int) {
 	if n > 0 {
 		t.bytes.Add(uint64(n))
-		t.last.Store(int64(time.Since(t.since)))
+		now := int64(time.Since(t.since))
+		t.rested = t.rested || now-t.last.Load() >= int64(rest)
+		t.last.Store(now)
 	}
 }
 

@@ -14,15 +14,23 @@ import (
 // or as the serializer wrote them. It is done by callers and workers, never by the
 // reader. It is set when both HELLOs are seen and read-only from then on.
 type packing struct {
-	checksum   bool           // what leaves carries one
 	compressor spi.Compressor // what leaves is compressed by it; nil: nothing is
 	number     uint8          // of the compressor, in this side's HELLO
+	checksum   bool           // what leaves carries one
 	above      int            // smaller bodies are not compressed; in bytes
 	most       uint64         // what the peer takes as a message, compressed or not
 
-	theirs map[uint8]spi.Compressor // what may come, by the number in the peer's HELLO
+	theirs map[uint8]spi.Compressor // what may come, by the number in the peer's HELLO; nil: nothing
 	limit  int                      // what this side takes as a message when it is unpacked
 	room   *unpackRoom              // of all connections of this side
+}
+
+// accept notes what may come.
+func (p *packing) accept(number uint8, c spi.Compressor) {
+	if p.theirs == nil {
+		p.theirs = make(map[uint8]spi.Compressor)
+	}
+	p.theirs[number] = c
 }
 
 // pack completes a REQUEST or RESPONSE before it is sent. A body that does not become

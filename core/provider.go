@@ -37,6 +37,7 @@ type Provider struct {
 	tls        *tlsFiles // nil: no TLS
 	lobby      lobby     // its lock may be taken with mu held
 	unpackRoom unpackRoom
+	lastOffers atomic.Pointer[[]offer] // nil before the first HELLO
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
