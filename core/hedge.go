@@ -63,7 +63,8 @@ func (s *callState) second(ctx context.Context) *callState {
 	second.target, second.call, second.metadata = s.target, s.call, s.metadata
 	second.deadline, second.timed = s.deadline, s.timed
 	second.endpoint, second.conn, second.hedging = now.endpoints[i], conn, true
-	if err := second.launch(ctx); err != nil {
+	if err := second.launch(ctx); err != nil { // it was not sent
+		c.budget.giveBack()
 		second.free()
 		return nil
 	}
