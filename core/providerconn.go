@@ -23,6 +23,7 @@ type providerConn struct {
 	provider *Provider
 	place    *list.Element // in the lobby, whose lock guards it; nil: not there
 	secured  bool          // nc is a TLS connection
+	identity *spi.Identity // of the consumer's certificate; nil: none that was verified
 
 	// Of the reader alone.
 	serializers []offer    // by the consumer's number; shared, so read-only

@@ -66,7 +66,7 @@ func (r *request) serve() error {
 	if err := r.decode(args); err != nil {
 		return err
 	}
-	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote}
+	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote, Identity: r.conn.identity}
 	r.payload.release()
 	r.payload = nil
 	r.begun = true
