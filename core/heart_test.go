@@ -114,7 +114,7 @@ func last[E any](t *testing.T, o *told) E {
 // beating gives a consumer a heartbeat and an observer, and a quick reconnect.
 func beating(h spi.Heartbeat, o *told, more ...func(*core.ConsumerConfig)) func(*core.ConsumerConfig) {
 	return func(cfg *core.ConsumerConfig) {
-		cfg.Heartbeat, cfg.Timeout = h, spi.Duration(24 * time.Hour)
+		cfg.Heartbeat, cfg.Timeout = h, spi.Duration(24*time.Hour)
 		if o != nil {
 			cfg.Observers = append(cfg.Observers, o.observer())
 		}

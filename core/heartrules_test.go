@@ -168,7 +168,9 @@ func TestSupersede(t *testing.T) {
 		// Both consumers' PINGs are lost; the sibling's call shows that it lives.
 		link := w.network.Link("p:1")
 		link.ToConsumer.Drop()
-		w.until("both are dead", 10*interval, func() bool { return o.count("disconnected") == 1 && sibling.Metrics().Disconnected[spi.ReasonHeartbeatTimeout] == 1 })
+		w.until("both are dead", 10*interval, func() bool {
+			return o.count("disconnected") == 1 && sibling.Metrics().Disconnected[spi.ReasonHeartbeatTimeout] == 1
+		})
 		link.ToProvider.Drop() // so that the provider does not see their ends
 		link.Heal()
 		w.until("both are back", 20*interval, func() bool { return o.count("reconnected") == 1 && sibling.Metrics().Reconnected == 1 })
@@ -381,6 +383,9 @@ func TestDeathOfOneOfTwo(t *testing.T) {
 		if b.Reconnects != 0 || b.Strikes != 0 {
 			t.Errorf("got %d reconnects and %d strikes of the healthy one, want none", b.Reconnects, b.Strikes)
 		}
+		synctest.Wait()
+		o.mu.Lock()
+		defer o.mu.Unlock()
 		for _, event := range o.all {
 			if s, ok := event.(core.Strike); ok && s.Peer != "a:1" {
 				t.Errorf("got a strike of %s", s.Peer)
