@@ -131,7 +131,7 @@ func (b *Beat) ask() {
 		return
 	}
 	if d.SendPing {
-		b.conn.Ping(b.number(snapshot.Now))
+		b.conn.Ping(b.number())
 	}
 	s.again(b, b.born+snapshot.Now+max(d.Next, lookAfter(s.timing.Interval)))
 	if changed {
@@ -144,7 +144,8 @@ func (b *Beat) ask() {
 
 // number returns the number of the next PING. It is known before it is sent, or an
 // answer could come before it.
-func (b *Beat) number(now time.Duration) uint64 {
+func (b *Beat) number() uint64 {
+	now := b.age()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.seq++
@@ -164,6 +165,9 @@ func (b *Beat) snapshot() spi.Snapshot {
 	*s = spi.Snapshot{ConnID: b.id, Role: b.role}
 	b.conn.Observe(s)
 	s.Now, s.Due = b.age(), b.due-b.born
+	if s.Now-s.Due < b.sweeper.slot { // as good as on time: what it says next stays on the slots
+		s.Now = s.Due
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.PingSeq, s.AckSeq, s.PongCount, s.LastRTT = b.seq, b.ack, b.pongs, b.rtt

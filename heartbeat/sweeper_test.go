@@ -62,6 +62,7 @@ type line struct {
 	signs   atomic.Uint64
 	answers atomic.Bool           // to every PING, at once
 	observe func(s *spi.Snapshot) // beside the count; nil: nothing
+	pinged  func()                // called for every PING, under mu; nil: nothing
 
 	mu     sync.Mutex
 	pings  []uint64
@@ -78,6 +79,9 @@ func (l *line) Observe(s *spi.Snapshot) {
 func (l *line) Ping(seq uint64) {
 	l.mu.Lock()
 	l.pings = append(l.pings, seq)
+	if l.pinged != nil {
+		l.pinged()
+	}
 	beat := l.beat
 	l.mu.Unlock()
 	if l.answers.Load() {
@@ -146,6 +150,34 @@ func TestSweeperAsksOnTime(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSweeperDoesNotDrift: questions that come a little late, as they always do, do not
+// make the next one come a slot later.
+func TestSweeperDoesNotDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		strategy := every(time.Second)
+		s := NewSweeper(strategy)
+		defer s.Close()
+		late := func(*spi.Snapshot) { time.Sleep(time.Millisecond) }
+		var real []time.Duration
+		l := &line{observe: func(s *spi.Snapshot) { late(s) }}
+		began := time.Now()
+		l.pinged = func() { real = append(real, time.Since(began)) }
+		watch(s, 1, l)
+		time.Sleep(time.Minute + time.Second/2)
+		synctest.Wait()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i, at := range real {
+			if want := real[0] + time.Duration(i)*time.Second; at != want {
+				t.Fatalf("PING %d went after %v, want %v", i+1, at, want)
+			}
+		}
+		if len(real) < 60 {
+			t.Errorf("got %d PINGs in a minute, want 60", len(real))
+		}
+	})
 }
 
 // TestSweeperKeepsTheState: by connection.

@@ -52,7 +52,7 @@ type Snapshot struct {
 	ConnID uint64 // unique within one consumer or provider
 	Role   Role   // of this side
 
-	Now time.Duration
+	Now time.Duration // Due, where the question came no later than the host's grain
 	Due time.Duration // when this question was due; Now-Due is how late this side is itself
 
 	LastIn     time.Duration // when the peer gave a sign of life last, see InCount

@@ -58,15 +58,17 @@ func TestPeerShakesHands(t *testing.T) {
 					}
 					heard <- h
 				}()
+				want := tt.want
+				want.Token[0] = 2 // the default
 				toConsumer, err := consumer.BeConsumer(tt.sent)
 				if err != nil {
 					t.Error(err)
 				}
-				if toProvider := <-heard; !reflect.DeepEqual(toProvider, tt.want) {
-					t.Errorf("provider: got %+v, want %+v", toProvider, tt.want)
+				if toProvider := <-heard; !reflect.DeepEqual(toProvider, want) {
+					t.Errorf("provider: got %+v, want %+v", toProvider, want)
 				}
-				if !reflect.DeepEqual(toConsumer, tt.want) {
-					t.Errorf("consumer: got %+v, want %+v", toConsumer, tt.want)
+				if !reflect.DeepEqual(toConsumer, want) {
+					t.Errorf("consumer: got %+v, want %+v", toConsumer, want)
 				}
 			})
 		})
