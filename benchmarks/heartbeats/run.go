@@ -63,8 +63,6 @@ type cast struct {
 	consumers        []*child
 }
 
-func (c *cast) all() []*child { return append([]*child{c.provider, c.caller}, c.consumers...) }
-
 // sides returns what the provider and what all consumers report.
 func (c *cast) sides(do string) (provider, consumers report, err error) {
 	if provider, err = c.provider.tell(order{Do: do}); err != nil {
