@@ -188,6 +188,22 @@ func (a *App) conns() []core.ConnInfo {
 	return all
 }
 
+// Metrics returns what the consumer, if there is one, and every provider that runs
+// have counted since they were made; see [core.Metrics].
+func (a *App) Metrics() []core.Metrics {
+	a.mu.Lock()
+	providers := slices.Clone(a.providers)
+	a.mu.Unlock()
+	var all []core.Metrics
+	if a.consumer != nil {
+		all = append(all, a.consumer.Metrics())
+	}
+	for _, p := range providers {
+		all = append(all, p.core.Metrics())
+	}
+	return all
+}
+
 // errNobody is for calls of an App that has nobody to call.
 func errNobody() error {
 	return &Error{Code: spi.FailedPrecondition, Phase: spi.PhaseResolve, Sent: spi.SentNo,

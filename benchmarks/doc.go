@@ -8,6 +8,8 @@
 // within a round, lowest to highest: machines drift, ratios hold. Differences below
 // a quarter are called a tie.
 //
+// Heartbeats at scale are measured by the command in heartbeats.
+//
 // It is a module of its own, so that the peers are never among the framework's
 // dependencies.
 package main

@@ -145,6 +145,7 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), room: cfg.unpackRoom}
 	c.ended = make(chan struct{})
 	c.heart.pulse = cfg.pulse
+	c.out.figures = &cfg.pulse.counts.writes
 	c.hello = &wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
 		Serializers: cfg.serializers, Compressors: cfg.compressors, Agent: agent, Features: features,

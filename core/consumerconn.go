@@ -105,7 +105,7 @@ func (c *consumerConn) handle(f frame) error {
 			return c.collect(f)
 		}
 		if !c.calls.answered(f) {
-			c.late.Add(1)
+			c.tooLate()
 		}
 	case wire.GoAway:
 		defer f.owned.release()
@@ -154,13 +154,13 @@ func (c *consumerConn) collect(f frame) error {
 		c.refuseParts(f.ID, c.parts.tooMany(p))
 		return nil
 	}
-	c.late.Add(1)
+	c.tooLate()
 	return err
 }
 
 func (c *consumerConn) collected(p *part) error {
 	if !c.calls.answered(p.frame()) {
-		c.late.Add(1)
+		c.tooLate()
 	}
 	return nil
 }
@@ -176,8 +176,14 @@ func (c *consumerConn) refuseParts(id uint64, e *spi.Error) {
 func (c *consumerConn) refuseAnswer(id uint64, e *spi.Error) {
 	e.Sent = spi.SentMaybe
 	if !c.calls.refuse(id, e) {
-		c.late.Add(1)
+		c.tooLate()
 	}
+}
+
+// tooLate counts an answer that nobody waits for.
+func (c *consumerConn) tooLate() {
+	c.late.Add(1)
+	c.heart.counts.late.Add(1)
 }
 
 func (c *consumerConn) idle() {}

@@ -84,6 +84,12 @@ func (p *pulse) close() {
 	p.events.drained()
 }
 
+// report counts and tells what happens.
+func (p *pulse) report(event any) {
+	p.counts.note(event)
+	p.events.report(event)
+}
+
 // announced is the interval as HELLO has it.
 func (p *pulse) announced() uint64 { return uint64(p.timing.Interval / time.Millisecond) }
 
@@ -200,9 +206,6 @@ func (c *conn) status() heartbeat.Status {
 	}
 	return c.heart.beat.Status()
 }
-
-// report tells what happens while the connection is up.
-func (h *heart) report(event any) { h.events.report(event) }
 
 // pong notes the answer to a PING of this side.
 func (h *heart) pong(sequence uint64) {

@@ -71,6 +71,8 @@ type outbox struct {
 	pinging bool   // a PING of this side waits
 	ping    uint64 // its number
 	asking  bool   // current holds a PING
+	asked   pingTimes
+	figures *writeFigures // nil: nobody wants any; set before anything is sent
 
 	segments []segment // data that waits, but for chunks; the first is next
 	open     bool      // the last segment may take more small frames
@@ -264,6 +266,9 @@ func (o *outbox) answerPing(sequence uint64) {
 // askPing queues a PING, in place of one that still waits, and flushes it.
 func (o *outbox) askPing(sequence uint64) {
 	o.mu.Lock()
+	if !o.pinging {
+		o.asked.queued = time.Now()
+	}
 	o.pinging, o.ping = o.err == nil, sequence
 	o.mu.Unlock()
 	o.kick()
@@ -318,9 +323,11 @@ func (o *outbox) flushWaiting() {
 	o.mu.Lock()
 	for !o.idle() {
 		bytes := o.next()
-		_ = o.nc.SetWriteDeadline(time.Now().Add(o.timeout)) // for this write alone: who takes a quantum in that time is slow, but not dead
+		start := time.Now()
+		_ = o.nc.SetWriteDeadline(start.Add(o.timeout)) // for this write alone: who takes a quantum in that time is slow, but not dead
 		o.mu.Unlock()
 		n, err := o.nc.Write(bytes)
+		o.figures.waited(time.Since(start))
 		o.mu.Lock()
 		o.wrote(n)
 		if err != nil {
@@ -350,6 +357,7 @@ func (o *outbox) next() []byte {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Ping, ID: o.ping})
 			o.written.frames++
 			o.pinging, o.asking = false, true
+			o.asked.writing = o.asked.queued
 		}
 		b.b = append(b.b, o.control...)
 		if o.control = o.control[:0]; cap(o.control) > fewControl { // such as HELLO, which comes once
@@ -396,8 +404,9 @@ func (o *outbox) wrote(n int) {
 	} else {
 		o.current.release()
 	}
-	if o.kind == control {
+	if o.kind == control && o.asking {
 		o.asking = false
+		o.figures.pinged(time.Since(o.asked.writing))
 	}
 	o.current = segment{}
 	o.bulks.follow(o.reach)

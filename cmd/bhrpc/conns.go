@@ -26,8 +26,11 @@ func connsCommand() *cobra.Command {
 		Long: `Show every connection of every process of this user that uses bhrpc: the two ends
 if both run here, endpoints without a connection and why they have none.
 
-IN and OUT are bytes of the process that the line is about; LAST IN is how long ago
-the last ones came. A process with control: off is not shown.`,
+STRIKES are heartbeats in a row without an answer, of so many that are the end, and
+RTT is how long the last one took. CALLS have no answer yet. IN and OUT are bytes that
+the process has read and written, each with how long AGO the last ones were; SIGN is
+how long ago the last sign of life was, which a heartbeat of the peer's own is not.
+A process with control: off is not shown.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("pid") && pid <= 0 {

@@ -53,14 +53,14 @@ func TestConns(t *testing.T) {
 	if status != 0 || stderr != "" {
 		t.Fatalf("got %d, %s, want 0", status, stderr)
 	}
-	const head = `^PID +PROGRAM +SIDE +PEER +STATE +IN FLIGHT +IN +OUT +SERIALIZER +AGE +LAST IN +NOTES\n`
-	process := fmt.Sprintf(`%d +bhrpc.test +`, os.Getpid())
-	const rest = ` +up +[01] +\d+B +\d+B +json +\S+ +\S+ +-\n`
+	const head = `^SIDE +PEER +STATE +STRIKES +RTT +CALLS +IN +AGO +OUT +AGO +SIGN +SERIALIZER +AGE +NOTES\n`
+	process := fmt.Sprintf(`bhrpc.test, process %d\n`, os.Getpid())
+	const rest = ` +up +0/3 +\S+ +[01] +\d+B +\S+ +\d+B +\S+ +\S+ +json +\S+ +-\n`
 	want := regexp.MustCompile(head + process + `provider +127\.0\.0\.1:\d+` + rest + process + `consumer +ADDR` + rest + `$`)
 	if !want.MatchString(stdout) {
 		t.Errorf("got\n%s\nwant %s", stdout, want)
 	}
-	if status, again, _ := execute(t, address, "conns", "--pid", fmt.Sprint(os.Getpid())); status != 0 || strings.Count(again, "\n") != 3 {
+	if status, again, _ := execute(t, address, "conns", "--pid", fmt.Sprint(os.Getpid())); status != 0 || strings.Count(again, "\n") != 5 {
 		t.Errorf("--pid: got %d,\n%s\nwant the same", status, again)
 	}
 	var reports []control.Report
@@ -121,7 +121,7 @@ func TestConnsWatch(t *testing.T) {
 		inPlace bool
 		want    string // each of three blocks
 	}{
-		{"blocks", 0, false, false, `\d\d:\d\d:\d\d\nPID .*\n.*provider.*\n.*consumer.*\n\n`},
+		{"blocks", 0, false, false, `\d\d:\d\d:\d\d\nSIDE .*\n.*process.*\nprovider.*\n.*process.*\nconsumer.*\n\n`},
 		{"none", 1, false, false, `\d\d:\d\d:\d\d\nno process 1 .*\n  start .*\n\n`},
 		{"JSON", 0, true, false, `\[\{"version":1,.*\}\]\n`},
 	} {
@@ -150,20 +150,26 @@ func TestConnsTable(t *testing.T) {
 	err := writeConns(&out, []control.Report{
 		{PID: 7, Program: "idle"},
 		{PID: 8, Program: "sh\x1bop", Conns: []core.ConnInfo{
-			{Side: "consumer", Peer: "a:1", State: core.ConnUp, Serializer: "gob", InFlight: 3, BytesIn: 1023, BytesOut: 1024, Age: 59 * second, LastIn: second / 4, Reconnects: 2, Late: 1, Queued: 4096},
+			{Side: "consumer", Peer: "127.0.0.1:17070", State: core.ConnSuspect, Serializer: "gob", InFlight: 3, BytesIn: 1023, BytesOut: 1024, Age: 59 * second, LastIn: 7 * second,
+				LastOut: second / 4, ID: 1, Strikes: 1, StrikesOf: 3, RTT: second / 2500, LastSign: 7 * second, Reconnects: 2, Late: 1, Queued: 4096},
 			{Side: "consumer", Peer: "b:1", State: core.ConnBackoff, Age: 61 * second, Error: "connection refused\nor so"},
 			{Side: "provider", Peer: "c:1", State: core.ConnConnecting, Age: 3661 * second},
-			{Side: "provider", Peer: "d:1", State: core.ConnDraining, Serializer: "json", BytesIn: 5 << 20, BytesOut: 3 << 40, Age: 90_000 * second, LastIn: 12 * second},
+			{Side: "provider", Peer: "d:1", State: core.ConnDraining, Serializer: "json", BytesIn: 5 << 20, BytesOut: 3 << 40, Age: 90_000 * second, LastIn: 12 * second, ID: 2, Strikes: 2, RTT: second / 50},
 		}},
 	})
-	const want = `PID   PROGRAM   SIDE       PEER   STATE        IN FLIGHT   IN       OUT      SERIALIZER   AGE     LAST IN   NOTES
-7     idle      -          -      -            -           -        -        -            -       -         no connections
-8     sh?op     consumer   a:1    up           3           1023B    1.0KiB   gob          59.0s   250ms     reconnects=2 late=1 queued=4.0KiB
-8     sh?op     consumer   b:1    backoff      -           -        -        -            1m01s   -         connection refused;or so
-8     sh?op     provider   c:1    connecting   0           0B       0B       -            1h01m   -         -
-8     sh?op     provider   d:1    draining     0           5.0MiB   3.0TiB   json         1d01h   12.0s     -
+	const want = `SIDE      PEER             STATE       STRIKES  RTT    CALLS  IN     AGO    OUT   AGO    SIGN  SERIALIZER  AGE    NOTES
+idle, process 7
+no connections
+sh?op, process 8
+consumer  127.0.0.1:17070  suspect     1/3      0.4ms  3      1023B  7.0s   1.0K  250ms  7.0s  gob         59.0s  reconnects=2 late=1 queued=4.0K
+consumer  b:1              backoff     -        -      -      -      -      -     -      -     -           1m01s  connection refused;or so
+provider  c:1              connecting  -        -      0      0B     -      0B    -      -     -           1h01m  -
+provider  d:1              draining    2        20ms   0      5.0M   12.0s  3.0T  0ms    0ms   json        1d01h  -
 `
 	if err != nil || out.String() != want {
 		t.Errorf("got %v\n%s\nwant\n%s", err, out.String(), want)
+	}
+	if head, _, _ := strings.Cut(out.String(), "\n"); len(head) > 120 {
+		t.Errorf("got %d characters, want 120 at most", len(head))
 	}
 }

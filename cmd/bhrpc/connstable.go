@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
@@ -13,38 +14,69 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// writeConns writes the connections as a table.
+// writeConns writes the connections as a table, by process.
 func writeConns(w io.Writer, reports []control.Report) error {
-	table := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "PID\tPROGRAM\tSIDE\tPEER\tSTATE\tIN FLIGHT\tIN\tOUT\tSERIALIZER\tAGE\tLAST IN\tNOTES")
+	var text bytes.Buffer
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SIDE\tPEER\tSTATE\tSTRIKES\tRTT\tCALLS\tIN\tAGO\tOUT\tAGO\tSIGN\tSERIALIZER\tAGE\tNOTES")
 	for _, r := range reports {
-		program := printable(r.Program)
-		if len(r.Conns) == 0 {
-			fmt.Fprintf(table, "%d\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\tno connections\n", r.PID, program)
-		}
 		for _, c := range r.Conns {
-			fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", r.PID, program, printable(c.Side), printable(c.Peer), printable(string(c.State)), cells(c))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", printable(c.Side), printable(c.Peer), printable(string(c.State)), cells(c))
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	lines := strings.SplitAfter(text.String(), "\n")
+	all, lines := []string{lines[0]}, lines[1:]
+	for _, r := range reports { // titles do not take part in the columns
+		all = append(all, fmt.Sprintf("%s, process %d\n", printable(r.Program), r.PID))
+		if len(r.Conns) == 0 {
+			all = append(all, "no connections\n")
+		}
+		all, lines = append(all, lines[:len(r.Conns)]...), lines[len(r.Conns):]
+	}
+	_, err := io.WriteString(w, strings.Join(all, ""))
+	return err
 }
 
-// cells are the columns from IN FLIGHT on. Those of a connection say nothing where
-// there is none.
+// cells are the columns from STRIKES on. Those of a connection say nothing where
+// there is none, or where nothing has happened yet.
 func cells(c core.ConnInfo) string {
-	age := short(c.Age)
+	all := []string{"-", "-", "-", "-", "-", "-", "-", "-", "-", short(c.Age), notes(c)}
 	if c.State == core.ConnBackoff || c.State == core.ConnConnecting && c.Side == "consumer" {
-		return fmt.Sprintf("-\t-\t-\t-\t%s\t-\t%s", age, notes(c))
+		return strings.Join(all, "\t")
 	}
-	lastIn := "-"
+	if c.StrikesOf > 0 {
+		all[0] = fmt.Sprintf("%d/%d", c.Strikes, c.StrikesOf)
+	} else if c.Strikes > 0 {
+		all[0] = fmt.Sprint(c.Strikes)
+	}
+	if c.RTT > 0 {
+		all[1] = roundTrip(c.RTT)
+	}
+	all[2], all[3], all[5] = fmt.Sprint(c.InFlight), size(c.BytesIn), size(c.BytesOut)
 	if c.BytesIn > 0 {
-		lastIn = short(c.LastIn)
+		all[4] = short(c.LastIn)
 	}
-	serializer := "-"
+	if c.BytesOut > 0 {
+		all[6] = short(c.LastOut)
+	}
+	if c.ID > 0 {
+		all[7] = short(c.LastSign)
+	}
 	if c.Serializer != "" {
-		serializer = printable(c.Serializer)
+		all[8] = printable(c.Serializer)
 	}
-	return fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t%s", c.InFlight, size(c.BytesIn), size(c.BytesOut), serializer, age, lastIn, notes(c))
+	return strings.Join(all, "\t")
+}
+
+// roundTrip writes a duration that is often below a millisecond.
+func roundTrip(d spi.Duration) string {
+	if t := d.D(); t < 10*time.Millisecond {
+		return fmt.Sprintf("%.1fms", float64(t)/float64(time.Millisecond))
+	}
+	return short(d)
 }
 
 // notes holds what is seldom there.
@@ -70,13 +102,13 @@ func notes(c core.ConnInfo) string {
 	return strings.Join(all, " ")
 }
 
-// size writes bytes with at most three digits and a fraction.
+// size writes bytes with at most three digits and a fraction; K is 1,024 of them.
 func size(n uint64) string {
 	if n < 1<<10 {
 		return fmt.Sprintf("%dB", n)
 	}
-	v, unit := float64(n)/(1<<10), "KiB"
-	for _, next := range []string{"MiB", "GiB", "TiB"} {
+	v, unit := float64(n)/(1<<10), "K"
+	for _, next := range []string{"M", "G", "T"} {
 		if v < 1000 {
 			break
 		}

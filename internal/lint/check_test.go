@@ -71,6 +71,7 @@ func TestRulesAllow(t *testing.T) {
 			"./extensions/serializer: ./spi github.com/json-iterator/go",
 			"./extensions/registry/etcd: ./spi "+etcd+"/client/v3",
 			"./extensions/serializer/protobuf: ./spi "+protobuf+"/proto",
+			"./extensions/metrics/prometheus: ./core ./spi "+metrics+"/client_golang/prometheus",
 			"./extensions/all: ./extensions ./extensions/registry/etcd ./extensions/serializer/protobuf",
 			etcd+"/client/v3: "+grpc,
 			"./plugins: ./spi ./plugins/internal/wire "+goPlugin+" "+grpc+"/codes",
@@ -120,6 +121,12 @@ func TestRulesRefuse(t *testing.T) {
 		{"the facade links everything in", graph(".: ./extensions/all"), []string{". reaches github.com/bhrpc/bhrpc/extensions/all"}},
 		{"core reaches gRPC", graph("./core: "+uuid, uuid+": "+grpc+"/codes"), []string{
 			"core reaches github.com/google/uuid → google.golang.org/grpc/codes"}},
+		{"core reaches a metrics library", graph("./core: "+uuid, uuid+": "+metrics+"/client_golang"), []string{
+			"core reaches github.com/google/uuid → github.com/prometheus/client_golang"}},
+		{"the command imports a metrics library", graph("./cmd/bhrpc: " + metrics + "/client_golang"), []string{
+			"cmd/bhrpc imports github.com/prometheus/client_golang, which is kept for extensions/metrics/..."}},
+		{"built-ins link a metrics library", graph("./extensions: ./extensions/metrics/prometheus", "./extensions/metrics/prometheus: "+metrics+"/client_golang"), []string{
+			"extensions reaches github.com/bhrpc/bhrpc/extensions/metrics/prometheus → github.com/prometheus/client_golang"}},
 		{"core reaches extensions through heartbeat", graph("./core: ./heartbeat", "./heartbeat: ./extensions"), []string{
 			"core reaches github.com/bhrpc/bhrpc/heartbeat → github.com/bhrpc/bhrpc/extensions",
 			"heartbeat imports github.com/bhrpc/bhrpc/extensions, which it may not",

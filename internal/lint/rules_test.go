@@ -16,6 +16,7 @@ const (
 	grpc     = "google.golang.org/grpc"
 	etcd     = "go.etcd.io/etcd"
 	protobuf = "google.golang.org/protobuf"
+	metrics  = "github.com/prometheus"
 	anything = "..."
 )
 
@@ -34,7 +35,7 @@ type rule struct {
 
 // small is what spi, heartbeat and core never reach: they stay free of everything
 // that a program can do without.
-var small = slices.Concat([]string{"./extensions/...", "./plugins/...", "./internal/config", goPlugin, grpc, etcd, protobuf}, yaml)
+var small = slices.Concat([]string{"./extensions/...", "./plugins/...", "./internal/config", goPlugin, grpc, etcd, protobuf, metrics}, yaml)
 
 // rules is the import graph as it is meant to be. The first rule that matches a
 // package holds for it.
@@ -45,14 +46,15 @@ var rules = []rule{
 	{packages: "core", own: []string{"spi", "heartbeat", "core/internal/..."}, others: []string{logrus, uuid}, never: small},
 	{packages: "core/internal/wire"},
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
-	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
-	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
-	{packages: "internal/drill", own: []string{".", "core", "spi", "internal/link"}, others: []string{logrus}, never: []string{"./plugins/...", goPlugin, grpc, etcd}},
+	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
+	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
+	{packages: "internal/drill", own: []string{".", "core", "spi", "internal/link"}, others: []string{logrus}, never: []string{"./plugins/...", goPlugin, grpc, etcd, metrics}},
 	{packages: "internal/link"},
 	{packages: "internal/lint"},
 	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config", "internal/control"}, others: []string{logrus, uuid},
-		never: []string{"./extensions/all", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
-	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd, protobuf}},
+		never: []string{"./extensions/all", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
+	{packages: "extensions", own: []string{"spi", "heartbeat", "extensions/..."}, never: []string{"./extensions/all", goPlugin, grpc, etcd, protobuf, metrics}},
+	{packages: "extensions/metrics/...", own: []string{"spi", "core"}, others: []string{anything}},
 	{packages: "extensions/...", own: []string{"spi", "heartbeat", "extensions/..."}, others: []string{anything}},
 	{packages: "plugins/...", own: []string{"spi", "heartbeat", "plugins/..."}, others: []string{anything}},
 	{packages: "cmd/...", own: []string{"..."}, others: []string{anything}},
@@ -69,6 +71,7 @@ var reserved = []struct {
 	{"./internal/control", []string{".", "cmd/..."}},
 	{goPlugin, []string{"plugins/..."}},
 	{grpc, []string{"plugins/..."}},
+	{metrics, []string{"extensions/metrics/..."}},
 }
 
 // vague holds the names that say nothing about what is inside.
