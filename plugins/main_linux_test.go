@@ -1,0 +1,59 @@
+package plugins
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// roleEnv makes the test binary play a plugin.
+const roleEnv = "BHRPC_TEST_ROLE"
+
+// roles are what a process of the tests does. It ends when its role returns.
+var roles = map[string]func(){
+	"environment": func() {
+		for _, v := range os.Environ() {
+			fmt.Println(v)
+		}
+		in, _ := os.Readlink("/proc/self/fd/0")
+		fmt.Println("stdin", in)
+		limits, _ := os.ReadFile("/proc/self/limits")
+		fmt.Print(string(limits))
+	},
+	"wait": func() { fmt.Println("started"); time.Sleep(time.Hour) },
+	"until lifeline": func() {
+		fmt.Println("started")
+		_, _ = os.NewFile(lifelineFile, "lifeline").Read(make([]byte, 1))
+	},
+	"leave a child":                         func() { leave(false) },
+	"leave a child with a group of its own": func() { leave(true) },
+	"handshake in noise": func() {
+		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
+	},
+}
+
+// leave starts a child that holds the pipes, and ends.
+func leave(group bool) {
+	child := exec.Command(os.Args[0])
+	child.Env = []string{roleEnv + "=wait"}
+	child.Stdout, child.Stderr = os.Stdout, os.Stderr
+	if group {
+		ownSession(child)
+	}
+	if err := child.Start(); err != nil {
+		panic(err)
+	}
+	fmt.Println("child", child.Process.Pid)
+}
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		roles[role]()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
