@@ -22,15 +22,6 @@ type Config struct {
 	AllowUnverified bool              `json:"allow_unverified" doc:"run it without a hash; warned of at every start"`
 	StartTimeout    spi.Duration      `json:"start_timeout" doc:"time allowed from its start to its description"`
 	MaxFiles        int               `json:"max_files" doc:"files it may have open (Linux)"`
-	Restart         Restart           `json:"restart" doc:"how it is started again after it ended"`
-}
-
-// Restart says how a plugin that ended is started again.
-type Restart struct {
-	Base      spi.Duration `json:"base" doc:"longest first pause; doubled at every start"`
-	Cap       spi.Duration `json:"cap" doc:"longest pause of all"`
-	MaxStarts int          `json:"max_starts" doc:"starts within window before it is left alone for a window"`
-	Window    spi.Duration `json:"window" doc:"see max_starts; this long ready forgets earlier pauses"`
 }
 
 // Defaults returns the values that hold where a Config says nothing.
@@ -38,10 +29,6 @@ func Defaults() Config {
 	return Config{
 		StartTimeout: spi.Duration(5 * time.Second),
 		MaxFiles:     1024,
-		Restart: Restart{
-			Base: spi.Duration(100 * time.Millisecond), Cap: spi.Duration(30 * time.Second),
-			MaxStarts: 5, Window: spi.Duration(time.Minute),
-		},
 	}
 }
 
@@ -72,8 +59,7 @@ func (c Config) Validate() error {
 		key   string
 		value int64
 	}{
-		{"start_timeout", int64(c.StartTimeout)}, {"max_files", int64(c.MaxFiles)}, {"restart.base", int64(c.Restart.Base)},
-		{"restart.cap", int64(c.Restart.Cap)}, {"restart.max_starts", int64(c.Restart.MaxStarts)}, {"restart.window", int64(c.Restart.Window)},
+		{"start_timeout", int64(c.StartTimeout)}, {"max_files", int64(c.MaxFiles)},
 	} {
 		if n.value < 0 {
 			fault("%s: is negative; 0 means the default", n.key)
@@ -89,10 +75,6 @@ func (c Config) filled() Config {
 	d := Defaults()
 	fill(&c.StartTimeout, d.StartTimeout)
 	fill(&c.MaxFiles, d.MaxFiles)
-	fill(&c.Restart.Base, d.Restart.Base)
-	fill(&c.Restart.Cap, d.Restart.Cap)
-	fill(&c.Restart.MaxStarts, d.Restart.MaxStarts)
-	fill(&c.Restart.Window, d.Restart.Window)
 	return c
 }
 

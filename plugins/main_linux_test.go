@@ -1,12 +1,15 @@
 package plugins
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
+	"github.com/bhrpc/bhrpc/spi"
 	"go.uber.org/goleak"
 )
 
@@ -31,6 +34,16 @@ var roles = map[string]func(){
 	},
 	"leave a child":                         func() { leave(false) },
 	"leave a child with a group of its own": func() { leave(true) },
+	"plugin": func() {
+		fmt.Print("a line\nand one that is only begun")
+		cat := spi.NewCatalog()
+		if err := spi.Register(cat.LoadBalancers, "first", "Sends everything to the first.", firstConfig{Share: 3}, openFirst); err != nil {
+			panic(err)
+		}
+		if err := Serve(cat); err != nil {
+			panic(err)
+		}
+	},
 	"handshake in noise": func() {
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
 	},
@@ -48,6 +61,26 @@ func leave(group bool) {
 		panic(err)
 	}
 	fmt.Println("child", child.Process.Pid)
+}
+
+// firstConfig configures the load balancer of the tests' plugin.
+type firstConfig struct {
+	Share int `json:"share" doc:"weight of the first"`
+}
+
+// Validate refuses a negative share, and panics at a special one.
+func (c *firstConfig) Validate() error {
+	if c.Share == 666 {
+		panic("as the test asked")
+	}
+	if c.Share < 0 {
+		return errors.New("share: is negative")
+	}
+	return nil
+}
+
+func openFirst(_ context.Context, env spi.Env, _ firstConfig) (spi.LoadBalancer, error) {
+	return spi.FromPlanner(nil, env), nil
 }
 
 func TestMain(m *testing.M) {

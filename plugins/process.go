@@ -75,7 +75,9 @@ func newProcess(cmd *exec.Cmd, maxFiles int, stray func(line string)) (*process,
 
 // Start starts the process. ctx is not needed: it does not wait.
 func (p *process) Start(context.Context) error {
+	p.mu.Lock()
 	err := p.cmd.Start()
+	p.mu.Unlock()
 	for _, end := range p.ends {
 		end.Close()
 	}

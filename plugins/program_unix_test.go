@@ -152,7 +152,7 @@ func TestConfigValidate(t *testing.T) {
 		{"no hash", func(c *Config) { c.SHA256 = "" }, "sha256: missing"},
 		{"short hash", func(c *Config) { c.SHA256 = "abcd" }, "64 hexadecimal digits"},
 		{"variable", func(c *Config) { c.Env = map[string]string{"A=B": ""} }, `env: "A=B" is no name`},
-		{"negative", func(c *Config) { c.Restart.Cap = -1 }, "restart.cap: is negative"},
+		{"negative", func(c *Config) { c.MaxFiles = -1 }, "max_files: is negative"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestConfigValidate(t *testing.T) {
 			}
 		})
 	}
-	if got, want := (Config{}).filled().Restart, Defaults().Restart; got != want {
-		t.Errorf("filled: got %+v, want %+v", got, want)
+	if got, want := (Config{}).filled().MaxFiles, Defaults().MaxFiles; got != want {
+		t.Errorf("filled: got %d files, want %d", got, want)
 	}
 }

@@ -1,0 +1,159 @@
+package plugins
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// asPlugin returns the configuration of this test binary in a role, in a directory
+// and with a TMPDIR of its own.
+func asPlugin(t *testing.T, role string) (cfg Config, tmp string) {
+	t.Helper()
+	program, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "acme")
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if tmp, err = os.MkdirTemp("", "p"); err != nil { // short enough for a socket
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(tmp) })
+	t.Setenv("TMPDIR", tmp)
+	sum := sha256.Sum256(program)
+	return Config{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role}}, tmp
+}
+
+func quiet() logrus.FieldLogger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
+}
+
+// wantEmpty checks that nothing was left behind.
+func wantEmpty(t *testing.T, dir string) {
+	t.Helper()
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("directory of temporary files: got %v, %v, want nothing in it", left, err)
+	}
+}
+
+func TestOpen(t *testing.T) {
+	cfg, tmp := asPlugin(t, "plugin")
+	p, err := Open(t.Context(), cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if got := p.Extensions(); len(got) != 1 || got[0].Kind != "loadbalancer" || got[0].Name != "first" || got[0].Source != "plugin acme" ||
+		len(got[0].Fields) != 1 || got[0].Fields[0].Default != "3" {
+		t.Errorf("Extensions: got %+v, want loadbalancer first of plugin acme with the key share, 3", got)
+	}
+	if p.Hash() != cfg.SHA256 {
+		t.Errorf("Hash: got %s, want %s", p.Hash(), cfg.SHA256)
+	}
+	tests := []struct {
+		name, kind, extension, with string
+		want, err                   string
+		invalid                     bool
+	}{
+		{"defaults", "loadbalancer", "first", "", `{"share":3}`, "", false},
+		{"given", "loadbalancer", "first", `{"share":5}`, `{"share":5}`, "", false},
+		{"refused by Validate", "loadbalancer", "first", `{"share":-1}`, "", "share: is negative", true},
+		{"misspelt key", "loadbalancer", "first", `{"shar":1}`, "", `did you mean "share"?`, true},
+		{"unknown name", "loadbalancer", "frist", "", "", `did you mean "first"?`, true},
+		{"unknown kind", "teapot", "first", "", "", `no kind "teapot"`, true},
+		{"panic", "loadbalancer", "first", `{"share":666}`, "", "panic: as the test asked", false},
+		{"after the panic", "loadbalancer", "first", "", `{"share":3}`, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := p.Configure(t.Context(), tt.kind, tt.extension, []byte(tt.with))
+			if string(got) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) || errors.Is(err, spi.ErrInvalid) != tt.invalid {
+				t.Errorf("Configure: got %s, %v, want %s, %q", got, err, tt.want, tt.err)
+			}
+		})
+	}
+	for range 2 {
+		if err := p.Close(); err != nil {
+			t.Errorf("Close: got %v, want nothing", err)
+		}
+	}
+	wantEmpty(t, tmp)
+}
+
+func TestOpenFails(t *testing.T) {
+	tests := []struct {
+		name, role string
+		change     func(c *Config)
+		want       string
+	}{
+		{"another program", "plugin", func(c *Config) { c.SHA256 = strings.Repeat("0", 64) }, "checksum differs"},
+		{"ends without a handshake", "environment", nil, "start plugin \"acme\""},
+		{"never answers", "wait", func(c *Config) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "timeout while waiting"},
+		{"no configuration", "plugin", func(c *Config) { c.Path = "" }, "absolute path"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, tmp := asPlugin(t, tt.role)
+			if tt.change != nil {
+				tt.change(&cfg)
+			}
+			p, err := Open(t.Context(), cfg, quiet())
+			if err == nil {
+				p.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Open: got %v, want %q", err, tt.want)
+			}
+			wantEmpty(t, tmp)
+		})
+	}
+}
+
+func TestCloseOfOneThatDoesNotAnswer(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			cfg, tmp := asPlugin(t, "plugin")
+			p, err := Open(context.Background(), cfg, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Kill(p.process.cmd.Process.Pid, signal); err != nil {
+				t.Fatal(err)
+			}
+			if signal == syscall.SIGKILL {
+				<-p.Exited()
+			}
+			if err := p.Close(); err != nil {
+				t.Errorf("Close: got %v, want nothing", err)
+			}
+			<-p.Exited()
+			wantEmpty(t, tmp)
+		})
+	}
+}
+
+func TestServeWithoutAHost(t *testing.T) {
+	if err := Serve(spi.NewCatalog()); !errors.Is(err, ErrNoHost) {
+		t.Errorf("Serve: got %v, want %v", err, ErrNoHost)
+	}
+}
