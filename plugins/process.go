@@ -46,8 +46,8 @@ type process struct {
 var _ runner.Runner = (*process)(nil)
 
 // newProcess prepares cmd, whose path, arguments and environment are set, and takes
-// everything else in hand. stray gets the lines on stdout that are no handshake. A
-// process that is never started must be closed.
+// everything else in hand. stray gets the lines on stdout that are no handshake. Start
+// must follow: it releases the pipes if it fails.
 func newProcess(cmd *exec.Cmd, maxFiles int, stray func(line string)) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	var pipes [3][2]*os.File // read end, write end
@@ -144,14 +144,6 @@ func (p *process) close() {
 		p.stderr.Close()
 		p.lifeline.Close()
 	})
-}
-
-// discard releases a process that was never started.
-func (p *process) discard() {
-	for _, end := range p.ends {
-		end.Close()
-	}
-	p.close()
 }
 
 // Stdout returns where the handshake arrives.
