@@ -2,16 +2,14 @@
 //
 // [Open] checks, starts and asks a plugin process on the host's side; [Serve] is all
 // that the author of one calls, with a catalog filled as for extensions that are
-// linked in. docs/plugins.md draws it, and says what is not here yet: a plugin that
-// ends is not started again, and its extensions are described but cannot be used. In
-// this version an extension is linked into the program that uses it.
-//
-// The contracts that plugin processes will implement are in package spi already
-// (Planner, Hooks); an extension written with their adapters today will move into
-// a process without a change.
+// linked in. [Plugin.Register] makes its load balancers those of the host, which
+// picks locally by the plans of the plugin. docs/plugins.md draws it, and says what
+// is not here yet: a plugin that ends is not started again, and extensions of other
+// kinds are described but cannot be used.
 //
 // Invariant: whatever Open started and made has ended and is gone when Close
-// returns, also if the process is stopped or a child of it holds its pipes.
+// returns, also if the process is stopped or a child of it holds its pipes. Only a
+// child that left the process group of its plugin lives on.
 //
 // It is the only importer of hashicorp/go-plugin and gRPC.
 package plugins

@@ -79,8 +79,20 @@ func (c *firstConfig) Validate() error {
 	return nil
 }
 
-func openFirst(_ context.Context, env spi.Env, _ firstConfig) (spi.LoadBalancer, error) {
-	return spi.FromPlanner(nil, env), nil
+func openFirst(_ context.Context, env spi.Env, cfg firstConfig) (spi.LoadBalancer, error) {
+	return spi.FromPlanner(firstPlanner{cfg.Share}, env), nil
+}
+
+// firstPlanner gives the first endpoint all calls, and no plan for two endpoints.
+type firstPlanner struct{ share int }
+
+func (p firstPlanner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) {
+	if len(stats.Endpoints) == 2 {
+		return spi.Plan{}, errors.New("two are too few")
+	}
+	weights := make([]int, len(stats.Endpoints))
+	weights[0] = p.share
+	return spi.Plan{Weights: weights}, nil
 }
 
 func TestMain(m *testing.M) {

@@ -39,6 +39,7 @@ type Plugin struct {
 	client     *plugin.Client
 	process    *process // nil until go-plugin asked for one
 	info       pluginv1.PluginInfoClient
+	balancers  pluginv1.LoadBalancerClient
 	extensions []spi.Info
 	closing    sync.Once
 	closeErr   error // written within closing
@@ -114,6 +115,7 @@ func (p *Plugin) start(ctx context.Context, cfg Config, log logrus.FieldLogger) 
 		return err
 	}
 	p.info = pluginv1.NewPluginInfoClient(conn.(*grpc.ClientConn))
+	p.balancers = pluginv1.NewLoadBalancerClient(conn.(*grpc.ClientConn))
 	reply, err := p.info.Describe(ctx, &pluginv1.DescribeRequest{Generation: firstGeneration})
 	if err != nil {
 		return fmt.Errorf("ask what it brings: %w", err)

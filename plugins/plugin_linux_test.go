@@ -157,3 +157,17 @@ func TestServeWithoutAHost(t *testing.T) {
 		t.Errorf("Serve: got %v, want %v", err, ErrNoHost)
 	}
 }
+
+func TestServeEndsWithTheHost(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	p, err := Open(t.Context(), cfg, quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.process.lifeline.Close() // as the end of the host does
+	<-p.Exited()
+	if got := p.process.exitText(); got != "exit status 0" {
+		t.Errorf("end: got %q, want %q", got, "exit status 0")
+	}
+}

@@ -35,10 +35,13 @@ func Serve(cat *spi.Catalog) error {
 	}
 	fmt.Println() // ends a line that was begun: the handshake needs one of its own
 	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig:  handshake,
-		VersionedPlugins: versions(func(s *grpc.Server) { pluginv1.RegisterPluginInfoServer(s, &informant{catalog: cat}) }),
-		GRPCServer:       newServer,
-		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
+		HandshakeConfig: handshake,
+		VersionedPlugins: versions(func(s *grpc.Server) {
+			pluginv1.RegisterPluginInfoServer(s, &informant{catalog: cat})
+			pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: cat})
+		}),
+		GRPCServer: newServer,
+		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
 	})
 	return nil
 }

@@ -231,6 +231,7 @@ type PlanReply struct {
 	Number     uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`         // that of the request
 	// One for every endpoint of the request, in any order.
 	Shares        []*Share `protobuf:"bytes,3,rep,name=shares,proto3" json:"shares,omitempty"`
+	Error         string   `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"` // why there is no plan this time; shares are empty then
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +285,13 @@ func (x *PlanReply) GetShares() []*Share {
 		return x.Shares
 	}
 	return nil
+}
+
+func (x *PlanReply) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 type Share struct {
@@ -362,13 +370,14 @@ const file_bhrpc_plugin_v1_loadbalancer_proto_rawDesc = "" +
 	"\bfailures\x18\x06 \x01(\x04R\bfailures\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x89\x01\n" +
 	"\tPlanReply\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12.\n" +
-	"\x06shares\x18\x03 \x03(\v2\x16.bhrpc.plugin.v1.ShareR\x06shares\"9\n" +
+	"\x06shares\x18\x03 \x03(\v2\x16.bhrpc.plugin.v1.ShareR\x06shares\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\"9\n" +
 	"\x05Share\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06weight\x18\x02 \x01(\x01R\x06weight2T\n" +
