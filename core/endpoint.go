@@ -181,6 +181,9 @@ func (e *endpoint) failed(err error) time.Duration {
 // serve publishes a connection, waits for its end, and returns how long to wait
 // before the next attempt.
 func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
+	if (e.died != uuid.UUID{}) {
+		e.load.Forget()
+	}
 	e.become(up, c, nil)
 	since := time.Now()
 	if !first {

@@ -143,5 +143,10 @@ func (l *Load) End(now, took time.Duration, failed bool) {
 	}
 }
 
+// Forget makes the latency that of an endpoint that has not answered yet. It is for one
+// that is there again after it was found dead: what calls waited meanwhile says
+// nothing about it.
+func (l *Load) Forget() { l.latency.Store(0) }
+
 // Abandon ends a call without an answer to learn from: the caller gave up.
 func (l *Load) Abandon() { l.inFlight.Add(-1) }

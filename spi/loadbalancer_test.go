@@ -124,6 +124,21 @@ func TestLoadCounts(t *testing.T) {
 	}
 }
 
+func TestLoadForgets(t *testing.T) {
+	var l spi.Load
+	l.Begin()
+	l.Begin()
+	l.End(time.Second, time.Minute, true)
+	l.Forget()
+	if l.InFlight() != 1 || l.Failures() != 1 || l.Latency(time.Second) != 0 {
+		t.Errorf("got %d in flight, %d failures, latency %v, want 1, 1 and none", l.InFlight(), l.Failures(), l.Latency(time.Second))
+	}
+	l.End(2*time.Second, time.Millisecond, false)
+	if got := l.Latency(2 * time.Second); got != time.Millisecond {
+		t.Errorf("latency after the first answer: got %v, want that of the answer, 1ms", got)
+	}
+}
+
 // TestLoadLatency: a sample weighs as much as the share of five seconds that has
 // passed since the last one, the average fades in silence, a failure costs a second.
 func TestLoadLatency(t *testing.T) {
