@@ -1,4 +1,4 @@
-//go:build fault && linux
+//go:build (fault || faultnet || faultlong) && linux
 
 package fault_test
 
@@ -22,6 +22,9 @@ type crowdArgs struct {
 	Conns   int
 	Behave  string // one of behaviours
 }
+
+// jsonHello is what a peer of these tests says of itself.
+var jsonHello = coretest.Hello{Serializers: []string{"json"}}
 
 // behaviour is what a connection of a crowd does.
 type behaviour struct {

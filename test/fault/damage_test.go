@@ -42,9 +42,6 @@ func eachBit(t *testing.T, f func(at int64, bit byte)) {
 	}
 }
 
-// jsonHello is what a peer of these tests says of itself.
-var jsonHello = coretest.Hello{Serializers: []string{"json"}}
-
 // helloSize is how many bytes that takes.
 func helloSize(t *testing.T) int64 {
 	t.Helper()
