@@ -160,7 +160,8 @@ func newCyclerRole(raw json.RawMessage) (role, any, error) {
 		cfg.SerializerName, cfg.Serializer, cfg.Heartbeat, cfg.LoadBalancer = "json", codec, beat, balancer
 		cfg.Reconnect = core.Reconnect{First: 0, Base: spi.Duration(time.Millisecond), Factor: 1, Cap: spi.Duration(time.Millisecond), Stable: 0}
 		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
-			nc, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+			from := &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i))} // or two doors may have a peer of the same port
+			nc, err := (&net.Dialer{LocalAddr: from}).DialContext(ctx, "tcp", address)
 			if err != nil {
 				return nil, err
 			}

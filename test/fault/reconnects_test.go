@@ -18,7 +18,7 @@ func TestReconnects(t *testing.T) {
 		cycles   = 10_000
 		limit    = time.Minute
 		perCycle = 100 // bytes
-		noise    = mib // of what is resident, between two collections
+		noise    = 2 * mib // of what is resident, between two collections
 		waiting  = 15_000
 	)
 	var addresses []string
