@@ -226,18 +226,11 @@ func (s *callState) land(err error) error {
 // weigh counts the end of an attempt for the load balancer.
 func (s *callState) weigh(err error) {
 	took, code, load := time.Since(s.began), spi.CodeOf(err), &s.endpoint.load
-	if err != nil && (inVain(err) || code != spi.Unavailable && code != spi.DeadlineExceeded) { // it says nothing about the endpoint
+	if err != nil && code != spi.Unavailable && code != spi.DeadlineExceeded { // it says nothing about the endpoint
 		load.Abandon()
 		return
 	}
 	load.End(s.began.Sub(s.target.consumer.start)+took, took, err != nil || s.overloaded())
-}
-
-// inVain reports that a call waited for a dead connection. How long, the heartbeat
-// decided.
-func inVain(err error) bool {
-	var failure *spi.Error
-	return errors.As(err, &failure) && (failure.Reason == spi.ReasonHeartbeatTimeout || failure.Reason == spi.ReasonWriteStalled)
 }
 
 // overloaded reports an answer by which the endpoint is to blame: neither the size of

@@ -181,9 +181,6 @@ func (e *endpoint) failed(err error) time.Duration {
 // serve publishes a connection, waits for its end, and returns how long to wait
 // before the next attempt.
 func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
-	if (e.died != uuid.UUID{}) {
-		e.load.Forget()
-	}
 	e.become(up, c, nil)
 	since := time.Now()
 	if !first {
@@ -265,6 +262,7 @@ func (e *endpoint) become(state endpointState, c *consumerConn, err error) {
 		e.attempt, e.last, e.lostBy = nil, nil, ""
 		if e.connected {
 			e.reconnects++
+			e.load.Renew()
 		}
 		e.connected = true
 	case err != nil:

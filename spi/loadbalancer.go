@@ -117,6 +117,10 @@ func (l *Load) Latency(now time.Duration) time.Duration {
 	return time.Duration(average * float64(loadWindow) / float64(int64(loadWindow)+idle))
 }
 
+// Renew forgets the latency, as before the first answer: the endpoint was lost and is
+// there again, and what made it slow is most likely over.
+func (l *Load) Renew() { l.latency.Store(0) }
+
 // Begin counts a call that was sent.
 func (l *Load) Begin() { l.inFlight.Add(1) }
 
@@ -142,11 +146,6 @@ func (l *Load) End(now, took time.Duration, failed bool) {
 		l.at.Store(max(int64(now), last))
 	}
 }
-
-// Forget makes the latency that of an endpoint that has not answered yet. It is for one
-// that is there again after it was found dead: what calls waited meanwhile says
-// nothing about it.
-func (l *Load) Forget() { l.latency.Store(0) }
 
 // Abandon ends a call without an answer to learn from: the caller gave up.
 func (l *Load) Abandon() { l.inFlight.Add(-1) }

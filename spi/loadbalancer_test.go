@@ -124,21 +124,6 @@ func TestLoadCounts(t *testing.T) {
 	}
 }
 
-func TestLoadForgets(t *testing.T) {
-	var l spi.Load
-	l.Begin()
-	l.Begin()
-	l.End(time.Second, time.Minute, true)
-	l.Forget()
-	if l.InFlight() != 1 || l.Failures() != 1 || l.Latency(time.Second) != 0 {
-		t.Errorf("got %d in flight, %d failures, latency %v, want 1, 1 and none", l.InFlight(), l.Failures(), l.Latency(time.Second))
-	}
-	l.End(2*time.Second, time.Millisecond, false)
-	if got := l.Latency(2 * time.Second); got != time.Millisecond {
-		t.Errorf("latency after the first answer: got %v, want that of the answer, 1ms", got)
-	}
-}
-
 // TestLoadLatency: a sample weighs as much as the share of five seconds that has
 // passed since the last one, the average fades in silence, a failure costs a second.
 func TestLoadLatency(t *testing.T) {
@@ -176,6 +161,27 @@ func TestLoadLatency(t *testing.T) {
 				t.Errorf("latency at %v after %v: got %v, want %v", tt.now, tt.samples, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLoadRenew: what was is forgotten, and the next answer counts alone.
+func TestLoadRenew(t *testing.T) {
+	var l spi.Load
+	for range 2 {
+		l.Begin()
+		l.End(time.Second, time.Second, true)
+		l.Renew()
+		if got := l.Latency(time.Second); got != 0 {
+			t.Errorf("got latency %v after Renew, want none", got)
+		}
+	}
+	l.Begin()
+	l.End(2*time.Second, time.Millisecond, false)
+	if got := l.Latency(2 * time.Second); got != time.Millisecond {
+		t.Errorf("got latency %v, want that of the one answer since, 1ms", got)
+	}
+	if l.Failures() != 2 {
+		t.Errorf("got %d failures, want 2: they are not forgotten", l.Failures())
 	}
 }
 
