@@ -17,7 +17,7 @@ func TestReconnects(t *testing.T) {
 		warm     = 2_000
 		cycles   = 10_000
 		limit    = time.Minute
-		perCycle = 100 // bytes
+		perCycle = 100     // bytes
 		noise    = 2 * mib // of what is resident, between two collections
 		waiting  = 15_000
 	)
