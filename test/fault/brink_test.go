@@ -33,15 +33,15 @@ type brink struct {
 }
 
 // startBrink starts the processes, and returns when the consumer is connected to both
-// providers and has called them for a second.
-func startBrink(t *testing.T, b beat, load loadArgs) *brink {
+// providers and has called them for a second, as balancer chooses.
+func startBrink(t *testing.T, b beat, load loadArgs, balancer string) *brink {
 	t.Helper()
 	s := &brink{t: t, beat: b, load: load, journal: filepath.Join(t.TempDir(), "journal")}
 	provider := providerArgs{Journal: s.journal, Keys: map[string]any{"provider.heartbeat": b.key()}}
 	s.spare, s.spareAt = startProvider(t, provider)
 	s.victim, s.victimAt = startProvider(t, provider)
 	keys := quickReconnect()
-	keys["consumer.heartbeat"] = b.key()
+	keys["consumer.heartbeat"], keys["consumer.loadbalancer"] = b.key(), balancer
 	keys["references.SafeTill.idempotent"] = []string{"Book"}
 	s.consumer = startConsumer(t, keys, s.spareAt, s.victimAt)
 	if !within(patience, func() bool { return s.consumer.events().open() == 2 && s.victim.events().open() == 1 }) {
@@ -90,7 +90,7 @@ func (b beat) judgeDeath(t *testing.T, side string, all events, dead event) {
 	}
 }
 
-// open holds the connections of a process against how many there are to be, four
+// connected holds the connections of a process against how many there are to be, four
 // intervals later at most: H8.
 func (s *brink) connected(p *proc, want int) {
 	s.t.Helper()

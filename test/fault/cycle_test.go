@@ -1,4 +1,4 @@
-//go:build fault && linux
+//go:build (fault || faultnet || faultlong) && linux
 
 package fault_test
 

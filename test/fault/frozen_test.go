@@ -14,7 +14,7 @@ import (
 // after a strike and given up after three; no idempotent call is lost, and when it
 // goes on it is called again.
 func TestFrozenProvider(t *testing.T) {
-	s := startBrink(t, quickBeat, brinkLoad)
+	s := startBrink(t, quickBeat, brinkLoad, "p2c")
 	_, most := s.beat.deadAfter()
 	broken, thaw := freeze(s.victim)
 	dead := ended(t, s.consumer, s.victimAt, 1, 2*most)
@@ -69,7 +69,7 @@ func (s *brink) heldUp(h history) int {
 // TestShortFreeze: a provider that is frozen for two intervals is not given up.
 func TestShortFreeze(t *testing.T) {
 	const freezes = 5
-	s := startBrink(t, quickBeat, brinkLoad)
+	s := startBrink(t, quickBeat, brinkLoad, "p2c")
 	for range freezes {
 		_, thaw := freeze(s.victim)
 		pass(2 * s.beat.Interval)
