@@ -54,6 +54,11 @@ func startBrink(t *testing.T, b beat, load loadArgs, balancer string) *brink {
 	return s
 }
 
+// between returns the events of a span of time.
+func (es events) between(from, to time.Time) events {
+	return slices.DeleteFunc(slices.Clone(es), func(e event) bool { return e.At.Before(from) || !e.At.Before(to) })
+}
+
 // freeze stops a process until the function that it returns is called; both return
 // when it was.
 func freeze(p *proc) (at time.Time, thaw func() time.Time) {

@@ -90,11 +90,6 @@ func (es events) at(peer string) events {
 	return slices.DeleteFunc(slices.Clone(es), func(e event) bool { return e.Peer != peer })
 }
 
-// between returns the events of a span of time.
-func (es events) between(from, to time.Time) events {
-	return slices.DeleteFunc(slices.Clone(es), func(e event) bool { return e.At.Before(from) || !e.At.Before(to) })
-}
-
 // open returns how many connections there are after them.
 func (es events) open() int {
 	return len(es.of(eventConnected)) - len(es.of(eventDisconnected))
