@@ -39,6 +39,6 @@ func WithMetadata(ctx context.Context, key, value string) context.Context {
 }
 
 // Serving returns the call that a handler is serving: its metadata, the consumer's
-// address, and the metadata of the answer, which the handler may set. It returns nil
-// outside a handler, and what it returns is valid until the handler returns.
+// address, who it is by its certificate, and the metadata of the answer, which the
+// handler may set. It returns nil outside a handler, and what it returns is valid until the handler returns.
 func Serving(ctx context.Context) *spi.Call { return spi.CallFrom(ctx) }

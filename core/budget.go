@@ -40,3 +40,13 @@ func (b *budget) take() bool {
 		}
 	}
 }
+
+// giveBack puts in a token that was taken for nothing. More than fits is lost.
+func (b *budget) giveBack() {
+	for {
+		left := b.left.Load()
+		if b.left.CompareAndSwap(left, min(left+token, b.most)) {
+			return
+		}
+	}
+}

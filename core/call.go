@@ -190,7 +190,7 @@ func (s *callState) attempt(ctx context.Context) error {
 	if err := s.launch(ctx); err != nil {
 		return err
 	}
-	return s.land(s.conn.await(ctx, s))
+	return s.land(ctx, s.conn.await(ctx, s))
 }
 
 // launch sends the request. Without an error land is due.
@@ -214,13 +214,13 @@ func (s *callState) launch(ctx context.Context) error {
 
 // land reads the answer of a request that was sent, if err does not say why there is
 // none.
-func (s *callState) land(err error) error {
+func (s *callState) land(ctx context.Context, err error) error {
 	s.conn.finish(1)
 	s.weigh(err)
 	if err != nil {
 		return err
 	}
-	return s.finish()
+	return s.finish(ctx)
 }
 
 // weigh counts the end of an attempt for the load balancer.
@@ -295,7 +295,7 @@ func appendArgs(dst []byte, serializer spi.Serializer, args spi.Args) (_ []byte,
 }
 
 // finish reads the answer.
-func (s *callState) finish() error {
+func (s *callState) finish(ctx context.Context) error {
 	answer := s.answer
 	defer answer.owned.release()
 	pairs, err := wire.CountPairs(answer.metadata())
@@ -317,13 +317,13 @@ func (s *callState) finish() error {
 	if answer.Serializer != s.conn.serializer {
 		return s.badAnswer("the answer is in another serializer than the request")
 	}
-	body, own, failure := s.conn.packs.unpack(answer.Header, answer.body())
+	plain, failure := s.conn.packs.unpack(ctx, s.ownDeadline(), answer.Header, answer.body())
 	if failure != nil {
 		failure.Sent = spi.SentMaybe
 		return failure
 	}
-	defer own.release()
-	if err := s.target.consumer.cfg.Serializer.Decode(body, s.call.Reply); err != nil {
+	defer plain.release()
+	if err := s.target.consumer.cfg.Serializer.Decode(plain.body, s.call.Reply); err != nil {
 		return s.badAnswer("result: %v", err)
 	}
 	return nil

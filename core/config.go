@@ -14,19 +14,21 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Limits bound what one connection may cost. They are announced in the handshake;
-// a sender fails its own call when the peer's limit would be exceeded.
+// Limits bound what one connection may cost, and Unpacked what all of them do. Those of
+// messages are announced in the handshake; a sender fails its own call when the peer's
+// limit would be exceeded.
 type Limits struct {
 	Message    spi.Size `json:"message" doc:"largest request or answer, metadata included"`
 	Metadata   spi.Size `json:"metadata" doc:"largest metadata of a request or answer"`
 	Methods    int      `json:"methods" doc:"methods that one connection may number; further ones travel by name in every request"`
 	WriteQueue spi.Size `json:"write_queue" doc:"bytes that may wait to be written on one connection; senders then wait under their own deadline, and a peer that lets twice as much wait is disconnected; bodies above 64 KiB count by themselves, with the same bound"`
 	Reassembly spi.Size `json:"reassembly" doc:"bytes of large bodies that may be under way to this side at once on one connection; a further one fails its own call; at least limits.message"`
+	Unpacked   spi.Size `json:"unpacked" doc:"bytes that compressed bodies may be at once when they are decompressed and not decoded yet, on all connections together; further ones wait for their turn under their own deadline; one body always has room, and those of up to 64 KiB do not count"`
 }
 
 // DefaultLimits returns the limits of docs/protocol.md §9.
 func DefaultLimits() Limits {
-	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20, Reassembly: 64 << 20}
+	return Limits{Message: 16 << 20, Metadata: 64 << 10, Methods: 4096, WriteQueue: 4 << 20, Reassembly: 64 << 20, Unpacked: 64 << 20}
 }
 
 func (l Limits) validate() error {
@@ -36,6 +38,7 @@ func (l Limits) validate() error {
 		between("limits.methods", l.Methods, 0, 1<<16),
 		between("limits.write_queue", l.WriteQueue, 64<<10, 1<<30),
 		between("limits.reassembly", l.Reassembly, minMessage, mostMessage),
+		between("limits.unpacked", l.Unpacked, freeUnpacked, 1<<40),
 	)
 }
 

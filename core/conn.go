@@ -65,6 +65,11 @@ type side interface {
 	// idle is called when all that one read brought was handled.
 	idle()
 
+	// rest is called between frames on a connection that will be quiet, as far as can
+	// be told: right after the handshake, and when it has been quiet before. It returns
+	// true if another goroutine goes on with run.
+	rest() bool
+
 	// collected takes a part whose last chunk has come. An error ends the connection.
 	// It must not block.
 	collected(p *part) error
@@ -96,10 +101,11 @@ type conn struct {
 	remote string
 	out    outbox
 	in     *frameReader
-	parts  reassembly     // bodies that come in chunks
-	packs  packing        // how bodies travel
-	hello  wire.HelloBody // what this side says
-	begin  bool           // this side says it first
+	parts  reassembly      // bodies that come in chunks
+	packs  packing         // how bodies travel
+	hello  *wire.HelloBody // what this side says; a providerConn at rest has forgotten it
+	begin  bool            // this side says it first
+	said   bool            // both have said it
 
 	greetBy      time.Time // end of the handshake timeout
 	frameTimeout time.Duration
@@ -126,6 +132,7 @@ type connConfig struct {
 	compressAbove    spi.Size
 	checksum         bool
 	pulse            *pulse
+	unpackRoom       *unpackRoom
 }
 
 func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
@@ -135,10 +142,10 @@ func (c *conn) init(nc net.Conn, s side, cfg connConfig) {
 	c.in = newFrameReader(nc, raw, cfg.limits)
 	c.out.init(nc, raw, int(cfg.limits.WriteQueue), cfg.writeTimeout, c.close)
 	c.parts.limit = int(max(cfg.limits.Reassembly, cfg.limits.Message))
-	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), theirs: make(map[uint8]spi.Compressor)}
+	c.packs = packing{checksum: cfg.checksum, above: int(cfg.compressAbove), limit: int(cfg.limits.Message), room: cfg.unpackRoom}
 	c.ended = make(chan struct{})
 	c.heart.pulse = cfg.pulse
-	c.hello = wire.HelloBody{
+	c.hello = &wire.HelloBody{
 		MaxVersion: wire.Version, MinVersion: wire.Version, Instance: cfg.instance, Token: uuid.New(),
 		Serializers: cfg.serializers, Compressors: cfg.compressors, Agent: agent, Features: features,
 		MaxMessage: uint64(cfg.limits.Message), MaxMetadata: uint64(cfg.limits.Metadata), MaxName: maxName, MaxMethods: uint64(cfg.limits.Methods),
@@ -155,15 +162,29 @@ const (
 // features are those that this version knows.
 var features = []string{featureChunks, featureChecksum}
 
-// run is the whole life of the connection.
+// run is the whole life of the connection, or the rest of it if rest has said that
+// another goroutine goes on.
 func (c *conn) run() {
-	defer c.cleanUp() // deferred, because an inline handler may end the goroutine
-	err := c.handshake()
-	if err == nil {
-		c.beginHeartbeat()
+	passedOn := false
+	defer func() { // deferred, because an inline handler may end the goroutine
+		if !passedOn {
+			c.cleanUp()
+		}
+	}()
+	var err error
+	if !c.said {
+		if err = c.handshake(); err == nil {
+			c.beginHeartbeat()
+		}
 	}
 	for err == nil {
-		err = c.readFrame()
+		if c.in.resting() && c.rest() {
+			passedOn = true
+			return
+		}
+		if err = c.in.await(); err == nil {
+			err = c.readFrame()
+		}
 	}
 	c.close(err)
 }
@@ -245,6 +266,7 @@ func (c *conn) handshake() error {
 		c.sayHello()
 	}
 	c.in.skips, c.in.slack, c.in.collecting = true, c.frameTimeout, c.parts.any
+	c.said, c.in.traffic.rested = true, true
 	return c.nc.SetReadDeadline(time.Time{})
 }
 
@@ -258,7 +280,8 @@ func (c *conn) agree(peer wire.HelloBody) {
 }
 
 func (c *conn) sayHello() {
-	c.out.sendControl(wire.Header{Type: wire.Hello}, wire.AppendHello(nil, c.hello))
+	var room [256]byte // for most; a crowd that comes at once is not to leave garbage
+	c.out.sendControl(wire.Header{Type: wire.Hello}, wire.AppendHello(room[:0], *c.hello))
 	c.out.kick()
 }
 
@@ -291,9 +314,10 @@ func (c *conn) readFrame() error {
 	c.framesIn.Add(1)
 	switch f.Type {
 	case wire.Ping: // answered here, whatever handlers and queues are doing
-		c.out.answerPing(f.ID)
-		c.heart.pinged = true
 		f.owned.release()
+		if err := c.pinged(f.ID); err != nil {
+			return err
+		}
 	case wire.Pong:
 		c.heart.pong(f.ID)
 		c.in.traffic.noted++
@@ -317,7 +341,7 @@ func (c *conn) readFrame() error {
 	if !c.in.more() {
 		c.idle()
 		c.out.kick()
-		return c.signs()
+		c.signs()
 	}
 	return nil
 }

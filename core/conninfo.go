@@ -61,6 +61,8 @@ type traffic struct {
 	signs atomic.Uint64 // of life
 	sign  atomic.Int64  // of the last one, in nanoseconds after since
 	noted int           // signs that are not counted yet; of the reader alone
+
+	rested bool // bytes came after a rest; the reader's own
 }
 
 // progress is how much of one frame is a sign of life, in bytes.
@@ -77,11 +79,16 @@ func (t *traffic) count() bool {
 	return true
 }
 
+// rest is so long without bytes that a connection is likely to be quiet again.
+const rest = time.Second
+
 // add counts one read: a clock is looked at per read, not per frame.
 func (t *traffic) add(n int) {
 	if n > 0 {
 		t.bytes.Add(uint64(n))
-		t.last.Store(int64(time.Since(t.since)))
+		now := int64(time.Since(t.since))
+		t.rested = t.rested || now-t.last.Load() >= int64(rest)
+		t.last.Store(now)
 	}
 }
 

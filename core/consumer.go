@@ -39,6 +39,8 @@ type Consumer struct {
 	tls      *tlsFiles // nil: no TLS
 	pulse    *pulse
 
+	unpackRoom unpackRoom
+
 	ctx     context.Context // ends with Close, or at the end of Shutdown
 	cancel  context.CancelFunc
 	active  context.Context // of calls that begin, endpoints and watches; ends when Shutdown begins, or with ctx
@@ -105,6 +107,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	c.pulse.events.observers = slices.Concat([]*Observer{c.pulse.counts.observer(), logConsumer(cfg.Log)}, cfg.Observers)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
+	c.unpackRoom.limit = int64(cfg.Limits.Unpacked)
 	c.active, c.leave = context.WithCancel(c.ctx)
 	c.states.New = func() any { return new(callState) }
 	c.invoke = spi.Compose(c.call, cfg.Interceptors...)
@@ -182,7 +185,7 @@ func (c *Consumer) connConfig() connConfig {
 	return connConfig{
 		limits: c.cfg.Limits, handshakeTimeout: c.cfg.HandshakeTimeout.D(), writeTimeout: c.cfg.WriteTimeout.D(),
 		instance: c.instance, serializers: []wire.Name{{Number: 1, Name: c.cfg.SerializerName}}, begin: true,
-		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum, pulse: c.pulse,
+		frameTimeout: c.cfg.FrameTimeout.D(), compressors: compressors, compressAbove: c.cfg.CompressAbove, checksum: c.cfg.Checksum, pulse: c.pulse, unpackRoom: &c.unpackRoom,
 	}
 }
 

@@ -76,7 +76,7 @@ func (c *consumerConn) agreeCompressor(theirs []wire.Name) {
 	for _, n := range theirs {
 		if n.Name == cfg.CompressorName {
 			c.packs.compressor, c.packs.number = cfg.Compressor, c.hello.Compressors[0].Number
-			c.packs.theirs[n.Number] = cfg.Compressor
+			c.packs.accept(n.Number, cfg.Compressor)
 			return
 		}
 	}
@@ -181,6 +181,8 @@ func (c *consumerConn) refuseAnswer(id uint64, e *spi.Error) {
 }
 
 func (c *consumerConn) idle() {}
+
+func (c *consumerConn) rest() bool { return false }
 
 // stop answers the provider's GOAWAY: no request follows this side's own.
 func (c *consumerConn) stop() {

@@ -18,7 +18,7 @@ import (
 func newQuietConn(k *kernel, queue int) *consumerConn {
 	c := &consumerConn{endpoint: &endpoint{}, draining: make(chan struct{}), numbers: make(map[*target]uint64)}
 	c.peer = wire.HelloBody{MaxMessage: 1 << 20, MaxMetadata: 1 << 16, MaxMethods: 1 << 60}
-	c.hello = wire.HelloBody{MaxMethods: 4, Serializers: []wire.Name{{Number: 1, Name: "sealed"}}}
+	c.hello = &wire.HelloBody{MaxMethods: 4, Serializers: []wire.Name{{Number: 1, Name: "sealed"}}}
 	c.out.init(k, nil, queue, mailboxTimeout, func(error) {})
 	return c
 }

@@ -16,6 +16,7 @@ type order struct {
 func (o *order) opened(wire.HelloBody) error { return nil }
 func (o *order) handle(frame) error          { return nil }
 func (o *order) idle()                       {}
+func (o *order) rest() bool                  { return false }
 
 func (o *order) collected(*part) error       { return nil }
 func (o *order) closed(error, *Disconnected) {}

@@ -16,9 +16,11 @@ const (
 	// fastestPing is the shortest interval that a heartbeat may have.
 	fastestPing = 100 * time.Millisecond
 
-	// earlyPings is how many PINGs in a row may come too early. What was held up on
-	// the way, or by this side, comes at once.
+	// earlyPings is how many PINGs may come too early, and keptPings how many while
+	// nothing came for long: what was held up on the way, or by this side, comes at
+	// once, and a peer may leave 20 unanswered.
 	earlyPings = 10
+	keptPings  = 50
 
 	// silentFor is how long the kernel lets sent bytes go unacknowledged where there
 	// is no heartbeat.
@@ -117,9 +119,8 @@ type heart struct {
 	peer time.Duration // between the peer's PINGs; 0: it sends none
 
 	// Of the reader alone.
-	pinged bool      // a PING came with this read
-	last   time.Time // when PINGs came before
-	early  int       // reads in a row whose PINGs came too early
+	last   time.Time     // of the last PING
+	credit time.Duration // for PINGs, each of which costs half of an interval
 
 	mu   sync.Mutex
 	over bool // Disconnected is the next event, or was the last
@@ -213,28 +214,28 @@ func (h *heart) pong(sequence uint64) {
 	}
 }
 
-// signs counts what one read brought: signs of life, and PINGs, of which there may be
-// too many.
-func (c *conn) signs() error {
+// signs counts the signs of life that one read brought.
+func (c *conn) signs() {
+	if c.in.traffic.count() && c.heart.beat != nil {
+		c.heart.beat.Alive()
+	}
+}
+
+// pinged takes a PING of the peer. An error ends the connection: there were too many.
+func (c *conn) pinged(sequence uint64) error {
 	h := &c.heart
-	if c.in.traffic.count() && h.beat != nil {
-		h.beat.Alive()
-	}
-	if !h.pinged {
-		return nil
-	}
-	h.pinged = false
 	now, least := time.Now(), max(h.peer, fastestPing)/2
-	if now.Sub(h.last) >= least {
-		h.early = 0
+	if h.last.IsZero() {
+		h.credit = (earlyPings + 1) * least
 	} else {
-		h.early++
+		h.credit = min(h.credit+now.Sub(h.last), keptPings*least)
 	}
 	h.last = now
-	if h.early <= earlyPings {
-		return nil
+	if h.credit -= least; h.credit < 0 {
+		return c.refuse(wire.GoAwayPings, fmt.Sprintf("too many PINGs: they come less than %v apart, half of the interval that was announced", least))
 	}
-	return c.refuse(wire.GoAwayPings, fmt.Sprintf("too many PINGs: %d in a row came less than %v apart, half of the interval that was announced", h.early, least))
+	c.out.answerPing(sequence)
+	return nil
 }
 
 // watched is a conn as the Sweeper sees it.

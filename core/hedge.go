@@ -22,7 +22,7 @@ func (s *callState) hedged(ctx context.Context) error {
 	defer timer.Stop()
 	select {
 	case <-s.waiter.done:
-		return s.land(s.conn.outcome(s))
+		return s.land(ctx, s.conn.outcome(s))
 	case <-ctx.Done():
 	case <-timer.C:
 		if second := s.second(ctx); second != nil {
@@ -36,7 +36,7 @@ func (s *callState) hedged(ctx context.Context) error {
 // awaitRest is await and land for what has waited already.
 func (s *callState) awaitRest(ctx context.Context) error {
 	s.left = time.Until(s.deadline)
-	return s.land(s.conn.await(ctx, s))
+	return s.land(ctx, s.conn.await(ctx, s))
 }
 
 // second sends the call to another endpoint that is up and takes bytes, if there is
@@ -63,7 +63,8 @@ func (s *callState) second(ctx context.Context) *callState {
 	second.target, second.call, second.metadata = s.target, s.call, s.metadata
 	second.deadline, second.timed = s.deadline, s.timed
 	second.endpoint, second.conn, second.hedging = now.endpoints[i], conn, true
-	if err := second.launch(ctx); err != nil {
+	if err := second.launch(ctx); err != nil { // it was not sent
+		c.budget.giveBack()
 		second.free()
 		return nil
 	}
@@ -94,14 +95,14 @@ func (s *callState) race(ctx context.Context, second *callState) error {
 	}
 	s.history.sent = worse(s.history.sent, sent)
 	late := contextError(ctx.Err(), spi.PhaseWait, sent)
-	_ = s.land(late)
+	_ = s.land(ctx, late)
 	if sent, ok = second.conn.giveUp(second); !ok {
 		s.stand(second)
-		return second.land(second.conn.outcome(second))
+		return second.land(ctx, second.conn.outcome(second))
 	}
 	s.history.sent = worse(s.history.sent, sent)
 	late.Message += fmt.Sprintf("; it was sent to %s too", second.endpoint.address)
-	return second.land(late)
+	return second.land(ctx, late)
 }
 
 // first reads what came for one. rest counts only if that decides nothing.
@@ -110,9 +111,9 @@ func (s *callState) first(ctx context.Context, one, rest *callState) error {
 	if err == nil && !one.overloaded() {
 		rest.drop() // before the result is decoded, which is the user's code
 		s.stand(one)
-		return one.land(nil)
+		return one.land(ctx, nil)
 	}
-	err = one.land(err)
+	err = one.land(ctx, err)
 	var e *spi.Error
 	if !errors.As(err, &e) || ranOf(e) == itself {
 		rest.drop()

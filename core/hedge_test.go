@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -242,6 +243,49 @@ func TestHedgeAndPanic(t *testing.T) {
 		}
 		if len(a.cancelled) != 1 || b.ran != 1 {
 			t.Errorf("got %d handlers cancelled at a and %d runs at b, want one each", len(a.cancelled), b.ran)
+		}
+	})
+}
+
+// pageful is a service with an argument, at one endpoint.
+type pageful struct {
+	name string
+	took time.Duration
+}
+
+func (p pageful) Read(string) (string, error) {
+	<-time.After(p.took)
+	return p.name, nil
+}
+
+// A hedge that is never sent costs no token.
+func TestHedgeThatIsNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(core.TraceBuffers(t))
+		w := newWorld(t)
+		for _, tt := range []struct {
+			address string
+			limit   spi.Size
+			impl    pageful
+		}{{"a:1", 1 << 20, pageful{"a", 200 * ms}}, {"b:1", 100_000, pageful{"b", 0}}} {
+			s, err := core.NewService("shelf", tt.impl)
+			w.must(err)
+			w.provider(tt.address, func(cfg *core.ProviderConfig) { cfg.Limits.Message = tt.limit }, s)
+		}
+		c := w.consumer(func(cfg *core.ConsumerConfig) {
+			hedging(cfg)
+			cfg.Retry.Budget = core.RetryBudget{Ratio: 0, Burst: 1}
+		}, "a:1", "b:1")
+		synctest.Wait()
+		for _, tt := range []struct {
+			name, text, want string
+		}{{"too large for the second", strings.Repeat("x", 200_000), "a"}, {"small", "x", "b"}, {"small, and the token is spent", "x", "a"}} {
+			if got, err := invoke[string](t.Context(), c, "shelf", "Read", tt.text); got != tt.want || err != nil {
+				t.Errorf("%s: got %q, %v, want %s", tt.name, got, err, tt.want)
+			}
+		}
+		if got := c.InFlight(); got != 0 {
+			t.Errorf("got %d calls that the load still counts, want 0", got)
 		}
 	})
 }

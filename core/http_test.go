@@ -239,6 +239,7 @@ func TestHTTPTurnedOff(t *testing.T) {
 		if answer, err := w.browser("off:1").Get("http://localhost/"); err == nil {
 			t.Errorf("got %s, want the end of the connection", answer.Status)
 		}
+		synctest.Wait()
 		if got := w.logs.LastEntry(); got.Data["reason"] != spi.ReasonProtocolError || !strings.Contains(fmt.Sprint(got.Data["cause"]), "provider.http.enabled") {
 			t.Errorf("got %v, want the key named", got.Data)
 		}

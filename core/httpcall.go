@@ -174,7 +174,7 @@ func (c *webCall) serve(ctx context.Context) ([]byte, error) {
 	if err := c.decode(); err != nil {
 		return nil, err
 	}
-	c.call = spi.Call{Method: c.target.id, Args: c.args, Metadata: c.metadata, Peer: c.conn.remote}
+	c.call = spi.Call{Method: c.target.id, Args: c.args, Metadata: c.metadata, Peer: c.conn.remote, Identity: c.conn.identity}
 	if err := c.provider.invoke(ctx, &c.call); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type mailbox struct {
 	behind map[uint64]bool // requests whose CANCEL waits its turn among the data
 	broken []error         // what fail was told
 	asked  uint64          // the highest PING to answer
+	own    uint64          // the last PING of this side's own
 	lazy   bool            // something may have been queued without a flush
 	proven int             // bytes of the stream whose content was compared
 }
@@ -168,8 +169,11 @@ func (m *mailbox) checkDropped(l *letter) {
 	}
 }
 
+// spoken is the id of what say sends.
+const spoken = 1 << 40
+
 func (m *mailbox) say(t wire.Type, body int) {
-	m.sendControl(wire.Header{Type: t, ID: 1 << 40}, make([]byte, body))
+	m.sendControl(wire.Header{Type: t, ID: spoken}, make([]byte, body))
 	m.lazy = true
 }
 
@@ -177,6 +181,20 @@ func (m *mailbox) ping(sequence uint64) {
 	m.answerPing(sequence)
 	m.asked = max(m.asked, sequence)
 	m.lazy = true
+}
+
+// ask queues a PING of this side's own.
+func (m *mailbox) ask() {
+	m.own++
+	m.askPing(m.own)
+	synctest.Wait()
+}
+
+// pingWaits reports that one is not with the kernel yet.
+func (m *mailbox) pingWaits() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.pinging || m.asking
 }
 
 func (m *mailbox) flushAll() {
@@ -341,14 +359,14 @@ func (m *mailbox) check() {
 	m.mu.Lock() // also orders what was read here before what happens next
 	defer m.mu.Unlock()
 	m.checkWaiting()
-	if h.open && !m.lazy && m.err == nil && (m.small.queued+m.large.queued > 0 || len(m.control) > 0 || m.pinged || m.flushing) {
+	if h.open && !m.lazy && m.err == nil && (m.small.queued+m.large.queued > 0 || len(m.control) > 0 || m.pinged || m.pinging || m.asking || m.flushing) {
 		m.t.Fatalf("got %d bytes of data, %d of control, pong %v, flushing %v, though the kernel takes more; want nothing left", m.small.queued, len(m.control), m.pinged, m.flushing)
 	}
 }
 
 func (m *mailbox) checkOrder(s stream) {
 	m.t.Helper()
-	next, pong := uint64(1), int64(-1)
+	next, pong, ping := uint64(1), int64(-1), uint64(0)
 	ended := make(map[uint64]bool)
 	for i, f := range s.frames {
 		switch f.Type {
@@ -371,6 +389,14 @@ func (m *mailbox) checkOrder(s stream) {
 				m.t.Fatalf("got PONG %d after PONG %d and PING %d", f.ID, pong, m.asked)
 			}
 			pong = int64(f.ID)
+		case wire.Ping:
+			if f.ID == spoken {
+				continue
+			}
+			if f.ID <= ping || f.ID > m.own {
+				m.t.Fatalf("got PING %d after PING %d, of %d", f.ID, ping, m.own)
+			}
+			ping = f.ID
 		}
 	}
 }

@@ -83,8 +83,10 @@ func stepOutbox(m *mailbox, s *script) {
 		m.postLetter(&letter{head: 3, body: size(), refuse: errRefused}, now)
 	case 11:
 		m.post(3, size(), outgoing{wait: true, flush: true, yield: true, deadline: time.Now().Add(time.Second)})
-	case 12, 13:
+	case 12:
 		m.say(wire.Ping, s.next())
+	case 13:
+		m.ask()
 	case 14, 15:
 		m.ping(m.asked + 1 + uint64(s.next()%3))
 	case 16, 17, 18:

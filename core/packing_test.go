@@ -16,7 +16,7 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// deflate is a compressor that counts what it does.
+// deflate is a compressor that counts the bodies that it made, and made whole again.
 type deflate struct {
 	packed, unpacked atomic.Int32
 }
@@ -36,12 +36,12 @@ func (d *deflate) Compress(dst, src []byte) ([]byte, error) {
 }
 
 func (d *deflate) Decompress(dst, src []byte, limit int) ([]byte, error) {
-	d.unpacked.Add(1)
 	b := bytes.NewBuffer(dst)
 	n, err := io.Copy(b, io.LimitReader(flate.NewReader(bytes.NewReader(src)), int64(limit)+1))
 	if err == nil && n > int64(limit) {
 		return b.Bytes(), spi.ErrTooLarge
 	}
+	d.unpacked.Add(1)
 	return b.Bytes(), err
 }
 

@@ -38,6 +38,8 @@ type Provider struct {
 	names      tokens
 	pulse      *pulse
 	lobby      lobby // its lock may be taken with mu held
+	unpackRoom unpackRoom
+	lastOffers atomic.Pointer[[]offer] // nil before the first HELLO
 
 	ctx      context.Context // base of every handler's context; ends with Shutdown
 	cancel   context.CancelFunc
@@ -89,6 +91,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
 	p.methods.Store(new(map[string]map[string]served))
 	p.queue.run = (*request).run
+	p.unpackRoom.limit = int64(cfg.Limits.Unpacked)
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
 	p.web.init(p)
@@ -184,7 +187,7 @@ func (p *Provider) connConfig() connConfig {
 	return connConfig{
 		limits: p.cfg.Limits, handshakeTimeout: p.cfg.HandshakeTimeout.D(), writeTimeout: p.cfg.WriteTimeout.D(),
 		instance: p.instance, serializers: p.serializers, frameTimeout: p.cfg.FrameTimeout.D(),
-		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum, pulse: p.pulse,
+		compressors: p.compressors, compressAbove: p.cfg.CompressAbove, checksum: p.cfg.Checksum, pulse: p.pulse, unpackRoom: &p.unpackRoom,
 	}
 }
 
@@ -361,6 +364,8 @@ func (p *Provider) Shutdown(ctx context.Context) error {
 	select {
 	case <-p.empty:
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil { // beside another Shutdown both cases may hold
 		cut = int(p.admitted.Load())
 	}
 	for _, c := range conns { // first, or handlers would answer that they were cancelled

@@ -23,9 +23,10 @@ type providerConn struct {
 	provider *Provider
 	place    *list.Element // in the lobby, whose lock guards it; nil: not there
 	secured  bool          // nc is a TLS connection
+	identity *spi.Identity // of the consumer's certificate; nil: none that was verified
 
 	// Of the reader alone.
-	serializers []offer    // by the consumer's number
+	serializers []offer    // by the consumer's number; shared, so read-only
 	methods     []served   // by the number that this connection defined, from 1
 	batch       []*request // what this read brought
 	now         time.Time  // of this read; zero: not looked at yet
@@ -34,12 +35,12 @@ type providerConn struct {
 	token, supersedes       [16]byte // the consumer's name for this connection, and for the one that it takes the place of
 
 	mu       sync.Mutex
-	requests map[uint64]*handlerContext // accepted and not answered, by id
-	stopped  bool                       // the consumer sends no more requests
+	requests map[uint64]*handlerContext // accepted and not answered, by id; nil: none
 	offered  string                     // names of the serializers that both sides have; "" before HELLO, or the header of an HTTP request
 	asking   int                        // HTTP requests under way: 0 or 1
 	speaks   protocol                   // undecided until the first bytes tell
 	leaving  bool                       // the provider is shutting down
+	stopped  bool                       // the consumer sends no more requests
 }
 
 // offer is a serializer that both sides have. The zero offer is none.
@@ -57,7 +58,7 @@ type served struct {
 }
 
 func newProviderConn(p *Provider, nc net.Conn) *providerConn {
-	c := &providerConn{provider: p, requests: make(map[uint64]*handlerContext)}
+	c := &providerConn{provider: p}
 	c.init(nc, c, p.connConfig())
 	c.heart.name = c.remote
 	return c
@@ -80,6 +81,7 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 		}
 		c.serializers[s.Number] = o
 	}
+	c.serializers = c.provider.sameOffers(c.serializers)
 	c.mu.Lock()
 	c.offered = cmp.Or(strings.Join(both, ","), "none")
 	c.mu.Unlock()
@@ -103,6 +105,17 @@ func (c *providerConn) pending() int {
 	return len(c.requests)
 }
 
+// sameOffers returns offers, or what the last consumer had if that is the same: most
+// consumers of a provider are alike.
+func (p *Provider) sameOffers(offers []offer) []offer {
+	last := p.lastOffers.Load()
+	if last != nil && slices.EqualFunc(*last, offers, func(a, b offer) bool { return a.name == b.name && a.number == b.number }) {
+		return *last
+	}
+	p.lastOffers.Store(&offers)
+	return offers
+}
+
 // agreeCompressors compresses answers with the first of the consumer's compressors
 // that this side has too.
 func (c *providerConn) agreeCompressors(theirs []wire.Name) {
@@ -111,7 +124,7 @@ func (c *providerConn) agreeCompressors(theirs []wire.Name) {
 		if own == nil {
 			continue
 		}
-		c.packs.theirs[n.Number] = own
+		c.packs.accept(n.Number, own)
 		if c.packs.compressor == nil {
 			i := slices.IndexFunc(c.hello.Compressors, func(o wire.Name) bool { return o.Name == n.Name })
 			c.packs.compressor, c.packs.number = own, c.hello.Compressors[i].Number
@@ -161,6 +174,20 @@ func (c *providerConn) idle() {
 		c.batch = c.batch[:0]
 	}
 	c.now = time.Time{}
+}
+
+// rest frees what only a busy connection needs. Most of that is the stack, which does
+// not shrink to less than twice what a goroutine begins with, once it has grown: so
+// a fresh one waits for what comes next.
+func (c *providerConn) rest() bool {
+	c.mu.Lock()
+	if len(c.requests) == 0 {
+		c.requests = nil
+	}
+	c.mu.Unlock()
+	c.batch, c.hello = nil, nil
+	c.provider.running.Go(c.run)
+	return true
 }
 
 // request accepts one request, or answers why not. An error ends the connection.
@@ -291,6 +318,9 @@ func (c *providerConn) accept(r *request) error {
 	if _, ok := c.requests[r.id]; ok {
 		return protocolErrorf("request id %d is in use", r.id)
 	}
+	if c.requests == nil {
+		c.requests = make(map[uint64]*handlerContext)
+	}
 	c.requests[r.id] = r.ctx
 	return nil
 }
@@ -365,7 +395,7 @@ func (c *providerConn) closed(cause error, d *Disconnected) {
 // notOffered explains a serializer that this provider does not have.
 func (c *providerConn) notOffered(o offer) *spi.Error {
 	var names []string
-	for _, s := range c.hello.Serializers {
+	for _, s := range c.provider.serializers {
 		names = append(names, s.Name)
 	}
 	what := "a serializer that its HELLO did not list"

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // readBuffer is how much one read may bring. 4 KiB costs a third of the
@@ -26,7 +27,7 @@ type frameReader struct {
 	nc  net.Conn
 	raw *rawConn // nil: no descriptor
 
-	limits Limits
+	limits messageLimits
 	skips  bool          // messages beyond the limits are skipped, up to mostSkipped
 	slack  time.Duration // a frame that has begun must be whole within it; 0: whenever
 
@@ -48,8 +49,11 @@ type frameReader struct {
 	alive   func() // called when such a sign was counted; nil: nobody listens
 }
 
+// messageLimits are those of one message.
+type messageLimits struct{ Message, Metadata spi.Size }
+
 func newFrameReader(nc net.Conn, raw *rawConn, limits Limits) *frameReader {
-	r := &frameReader{nc: nc, raw: raw, limits: limits, traffic: traffic{since: time.Now()}}
+	r := &frameReader{nc: nc, raw: raw, limits: messageLimits{limits.Message, limits.Metadata}, traffic: traffic{since: time.Now()}}
 	r.take, r.drop = r.room, r.wait
 	return r
 }
@@ -78,6 +82,23 @@ func (f *frame) keep() *buffer {
 	b := newBuffer(len(f.payload))
 	b.b = append(b.b, f.payload...)
 	return b
+}
+
+// resting reports, once, that all was read of what came after a rest, so that another
+// rest is likely. Where reading itself takes much stack it is never reported.
+func (r *frameReader) resting() bool {
+	if !r.traffic.rested || r.r < r.w {
+		return false
+	}
+	r.traffic.rested = false
+	return r.raw != nil
+}
+
+// await waits for the next bytes. A connection at rest waits here, where little stack
+// is in use. Errors: those of next.
+func (r *frameReader) await() error {
+	r.disarm()
+	return r.fill(1)
 }
 
 // next returns the next frame. Errors: those of [wire.ParseHeader], errTooLarge,

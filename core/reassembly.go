@@ -139,7 +139,7 @@ func (r *reassembly) remove(p *part) {
 }
 
 // tooLarge is the error of a call one of whose messages this side does not take.
-func tooLarge(h wire.Header, limits Limits) *spi.Error {
+func tooLarge(h wire.Header, limits messageLimits) *spi.Error {
 	return &spi.Error{Code: spi.ResourceExhausted, Phase: spi.PhaseDecode, Hint: "the keys limits.message and limits.metadata of the receiver bound it",
 		Message: fmt.Sprintf("the %s has %d bytes, %d of them metadata; the receiver takes %d and %d", h.Type, uint64(h.Metadata)+uint64(h.Body), h.Metadata, limits.Message, limits.Metadata)}
 }

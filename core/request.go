@@ -66,7 +66,7 @@ func (r *request) serve() error {
 	if err := r.decode(args); err != nil {
 		return err
 	}
-	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote}
+	r.call = spi.Call{Method: r.target.id, Args: args, Metadata: readPairs(r.payload.b[:r.metadata], r.pairs), Peer: r.conn.remote, Identity: r.conn.identity}
 	r.payload.release()
 	r.payload = nil
 	r.begun = true
@@ -75,11 +75,12 @@ func (r *request) serve() error {
 
 // decode reads the body into args.
 func (r *request) decode(args spi.Args) error {
-	body, own, failure := r.conn.packs.unpack(r.header, r.payload.b[r.metadata:])
+	plain, failure := r.conn.packs.unpack(r.ctx, time.Time{}, r.header, r.payload.b[r.metadata:])
 	if failure != nil {
 		return failure
 	}
-	defer own.release()
+	defer plain.release()
+	body := plain.body
 	isList := r.header.Flags&wire.FlagList != 0
 	list, got, want := wire.List{}, 1, args.Len()
 	if isList {

@@ -187,10 +187,25 @@ func (c *providerConn) meetSecurely() {
 	}
 	_ = c.nc.SetWriteDeadline(time.Time{})
 	inner := newProviderConn(p, secured)
-	inner.secured, inner.greetBy = true, c.greetBy
+	inner.secured, inner.greetBy, inner.identity = true, c.greetBy, identityOf(secured)
 	c.become(secure) // from here on, inner is told of a shutdown
 	p.replace(c, inner)
 	inner.meet()
+}
+
+// identityOf returns who the peer is, nil if it has shown no certificate that was
+// verified. The state is large: it must not lie on the stack of who shakes hands.
+func identityOf(nc *tls.Conn) *spi.Identity {
+	state := nc.ConnectionState()
+	if len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	own := state.VerifiedChains[0][0]
+	id := &spi.Identity{CommonName: own.Subject.CommonName, DNSNames: own.DNSNames}
+	for _, u := range own.URIs {
+		id.URIs = append(id.URIs, u.String())
+	}
+	return id
 }
 
 // replace lists a connection in the place of another one.

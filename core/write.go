@@ -37,6 +37,9 @@ const (
 	// flushRounds bounds how long a caller writes for others.
 	flushRounds = 4
 
+	// fewControl is the memory that is kept for control frames.
+	fewControl = 4 * wire.HeaderSize
+
 	// farewellTimeout bounds the last words on a connection.
 	farewellTimeout = 100 * time.Millisecond
 )
@@ -349,7 +352,10 @@ func (o *outbox) next() []byte {
 			o.pinging, o.asking = false, true
 		}
 		b.b = append(b.b, o.control...)
-		o.control, o.pinged, o.pong = o.control[:0], false, 0
+		if o.control = o.control[:0]; cap(o.control) > fewControl { // such as HELLO, which comes once
+			o.control = nil
+		}
+		o.pinged, o.pong = false, 0
 		o.current, o.kind = segment{b, 0, len(b.b)}, control
 	case len(o.bulks.ring) > 0 && (o.bulks.turn || len(o.segments) == 0):
 		o.current, o.kind = o.bulks.next(), chunk

@@ -214,6 +214,43 @@ func TestOutboxAnswersPings(t *testing.T) {
 	}
 }
 
+// TestOutboxAsks: a PING goes before data; while it waits, the next one takes its
+// place, and it is known that the kernel has not taken it.
+func TestOutboxAsks(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.post(0, 2*copyLimit, now) // under way
+		m.post(0, 100, now)
+		m.ask()
+		m.ask()
+		m.ask()
+		m.ping(9)
+		if !m.pingWaits() {
+			t.Error("the kernel takes nothing, want it known that the PING waits")
+		}
+		m.grow(m.listed[0].size() + wire.HeaderSize + wire.HeaderSize/2)
+		if !m.pingWaits() {
+			t.Error("half of the PING is taken, want it known that it waits")
+		}
+		m.grow(math.MaxInt32)
+		m.check()
+		if m.pingWaits() {
+			t.Error("the PING is taken, want nothing that waits")
+		}
+		if got, want := m.order(), []string{"REQUEST 1", "PONG 9", "PING 3", "REQUEST 2"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		m.ask()
+		if got, want := m.order(), []string{"REQUEST 1", "PONG 9", "PING 3", "REQUEST 2", "PING 4"}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		m.end(errClosed)
+		m.ask()
+		if m.pingWaits() {
+			t.Error("got a PING that waits after the end, want none")
+		}
+	})
+}
+
 // order returns the frames that the kernel was given, by type and id.
 func (m *mailbox) order() []string {
 	m.t.Helper()

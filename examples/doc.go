@@ -4,4 +4,5 @@
 //	go run ./examples/hello      a provider and a consumer, two processes
 //	go run ./examples/config     one program under three configuration files
 //	go run ./examples/custom     a load balancer of one's own, chosen by key
+//	go run ./examples/heartbeat  a provider and a consumer, each stopped and found dead
 package examples

@@ -64,7 +64,7 @@ func TestRegister(t *testing.T) {
 		"serializer cbor", "serializer gob", "serializer json", "serializer json-std", "serializer msgpack",
 		"loadbalancer p2c", "loadbalancer random", "loadbalancer round-robin robin", "loadbalancer weighted-random enhanced_randomweight randomweight",
 		"proxy dynamic", "proxy reflect jdk",
-		"heartbeat none", "heartbeat three-strike",
+		"heartbeat idle", "heartbeat none", "heartbeat phi-accrual", "heartbeat three-strike",
 		"registry static",
 		"compressor gzip", "compressor s2", "compressor zstd",
 		"interceptor access-log", "interceptor recover",
@@ -77,8 +77,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Every serializer, load balancer, compressor and interceptor that is registered
-// goes through the conformance kit, without being named here.
+// Every serializer, load balancer, compressor, heartbeat and interceptor that is
+// registered goes through the conformance kit, without being named here.
 func TestConformance(t *testing.T) {
 	cat := catalog(t)
 	for _, in := range cat.Serializers.List() {
@@ -89,6 +89,9 @@ func TestConformance(t *testing.T) {
 	}
 	for _, in := range cat.Compressors.List() {
 		t.Run("compressor/"+in.Name, func(t *testing.T) { spitest.Compressor(t, open(t, cat.Compressors, in.Name)) })
+	}
+	for _, in := range cat.Heartbeats.List() {
+		t.Run("heartbeat/"+in.Name, func(t *testing.T) { spitest.Heartbeat(t, open(t, cat.Heartbeats, in.Name)) })
 	}
 	for _, in := range cat.Interceptors.List() {
 		t.Run("interceptor/"+in.Name, func(t *testing.T) { spitest.Interceptor(t, open(t, cat.Interceptors, in.Name)) })

@@ -102,8 +102,9 @@ func (b *Beat) Alive() {
 		return
 	}
 	s.leave(b)
-	b.due = time.Since(s.start)
-	s.enter(b, s.slotAt(b.due))
+	now := time.Since(s.start)
+	b.due = min(b.due, now) // if this side is late already, it stays so
+	s.enter(b, s.slotAt(now))
 }
 
 // age is how long the connection has been up.
@@ -132,7 +133,7 @@ func (b *Beat) ask() {
 	if d.SendPing {
 		b.conn.Ping(b.number(snapshot.Now))
 	}
-	s.again(b, b.born+snapshot.Now+max(d.Next, s.timing.Interval/10))
+	s.again(b, b.born+snapshot.Now+max(d.Next, lookAfter(s.timing.Interval)))
 	if changed {
 		b.conn.Judged(snapshot, before, d)
 	}
@@ -153,14 +154,15 @@ func (b *Beat) number(now time.Duration) uint64 {
 
 // signs returns the count of signs of life.
 func (b *Beat) signs() uint64 {
-	var s spi.Snapshot
-	b.conn.Observe(&s)
+	s := &b.sweeper.scratch
+	b.conn.Observe(s)
 	return s.InCount
 }
 
 func (b *Beat) snapshot() spi.Snapshot {
-	s := spi.Snapshot{ConnID: b.id, Role: b.role}
-	b.conn.Observe(&s)
+	s := &b.sweeper.scratch // it escapes
+	*s = spi.Snapshot{ConnID: b.id, Role: b.role}
+	b.conn.Observe(s)
 	s.Now, s.Due = b.age(), b.due-b.born
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,5 +170,5 @@ func (b *Beat) snapshot() spi.Snapshot {
 	if b.seq > 0 {
 		s.LastPingAt = b.pinged[b.seq%remembered]
 	}
-	return s
+	return *s
 }

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -25,3 +26,11 @@ func (f field) uint(st *spi.State) uint64              { return binary.BigEndian
 func (f field) setUint(st *spi.State, v uint64)        { binary.BigEndian.PutUint64(f.in(st), v) }
 func (f field) time(st *spi.State) time.Duration       { return time.Duration(f.uint(st)) }
 func (f field) setTime(st *spi.State, v time.Duration) { f.setUint(st, uint64(v)) }
+func (f field) float(st *spi.State) float64            { return math.Float64frombits(f.uint(st)) }
+func (f field) setFloat(st *spi.State, v float64)      { f.setUint(st, math.Float64bits(v)) }
+func (f field) bool(st *spi.State) bool                { return st[1+8*f] != 0 }
+func (f field) setBool(st *spi.State, v bool) {
+	if v {
+		st[1+8*f] = 1
+	}
+}

@@ -45,6 +45,8 @@ type Sweeper struct {
 	wake     chan struct{}
 	running  sync.WaitGroup
 
+	scratch spi.Snapshot // of the goroutine
+
 	mu     sync.Mutex
 	slots  map[int64][]*Beat // what is due when that slot ends; no empty lists
 	next   int64             // the slot that the goroutine sleeps for; math.MaxInt64: none

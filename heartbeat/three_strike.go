@@ -162,11 +162,11 @@ func (t threeStrike) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.Sta
 }
 
 // next begins a round. It ends at the next point of the grid, so that answers and
-// second looks do not make the interval longer; after a round that was judged so
-// late that the peer would have less than half of the next, at a point of a new grid.
+// second looks do not make the interval longer. If this side was so late that the
+// peer would have less than about half of it, a new grid begins.
 func (t threeStrike) next(s spi.Snapshot, r round) (spi.Decision, spi.State) {
 	r.end += t.interval
-	if left := r.end - s.Now; left < t.interval/2 || left > t.interval {
+	if left := r.end - s.Now; left < t.interval/2-t.look || left > t.interval {
 		r.end = s.Now + t.interval
 	}
 	r.seq, r.inCount, r.due = s.PingSeq+1, s.InCount, r.end

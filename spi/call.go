@@ -91,6 +91,19 @@ type Call struct {
 	// so that the call may be sent again when its outcome is lost. A method that the
 	// configuration marks is idempotent whatever stands here.
 	Idempotent bool
+
+	// Identity is who the consumer is, as its certificate says that was verified in
+	// the TLS handshake. Only a provider that asks for certificates sets it; nil: it
+	// is not known. It is shared by all calls of a connection and must not be modified.
+	Identity *Identity
+}
+
+// Identity is what a verified certificate says of its owner. Which of the names
+// count, the authority that signs them decides.
+type Identity struct {
+	CommonName string   // of the subject; "" if it has none
+	DNSNames   []string // alternative names of hosts
+	URIs       []string // alternative names such as spiffe://example.org/orders
 }
 
 // Invoker makes calls. It is safe for concurrent use.

@@ -15,6 +15,7 @@ type Compressor interface {
 	// Decompress appends what src was made of to dst and returns the extended slice.
 	// It neither keeps nor modifies src, which may come from anybody: more than limit
 	// bytes are [ErrTooLarge], damaged data is another error, and neither costs memory
-	// beyond the limit.
+	// beyond the limit. Who calls it tries a small limit first, and larger ones after
+	// ErrTooLarge: where the data says its size, that is best looked at before any work.
 	Decompress(dst, src []byte, limit int) ([]byte, error)
 }

@@ -98,7 +98,7 @@ func (l Liveness) String() string {
 type Decision struct {
 	Liveness Liveness
 	SendPing bool          // its number will be Snapshot.PingSeq + 1
-	Next     time.Duration // from Snapshot.Now to the next Decide; the host asks no sooner than a tenth of Timing.Interval
+	Next     time.Duration // from Snapshot.Now to the next Decide; the host asks no sooner than a tenth of Timing.Interval, or 100 ms if that is less
 	Strikes  int           // unanswered PINGs in a row, this moment's included
 	Reason   string        // [ReasonLocalPause], or of Dead: [ReasonHeartbeatTimeout] or [ReasonWriteStalled]
 }

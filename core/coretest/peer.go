@@ -44,6 +44,8 @@ type Hello struct {
 	Agent       string
 	Features    []string // such as "chunks"; nil: none
 	Compressors []string // by name; they are numbered from 1 in this order
+	Token       [16]byte // names the connection
+	Supersedes  [16]byte // token of the dead connection that this one replaces; zero: none
 }
 
 func (h Hello) body() wire.HelloBody {
@@ -57,7 +59,10 @@ func (h Hello) body() wire.HelloBody {
 		MinVersion: orElse(h.MinVersion, wire.Version), MaxVersion: orElse(h.MaxVersion, wire.Version),
 		MaxMessage: orElse(h.MaxMessage, 16<<20), MaxMetadata: orElse(h.MaxMetadata, 64<<10), MaxName: 255,
 		MaxMethods: orElse(h.MaxMethods, 4096), Heartbeat: uint64(h.Heartbeat.Milliseconds()), Agent: h.Agent,
-		Instance: [16]byte{1}, Token: [16]byte{2}, Features: h.Features,
+		Instance: [16]byte{1}, Token: h.Token, Supersedes: h.Supersedes, Features: h.Features,
+	}
+	if h.Token == [16]byte{} {
+		body.Token = [16]byte{2}
 	}
 	for i, name := range h.Serializers {
 		body.Serializers = append(body.Serializers, wire.Name{Number: uint8(i + 1), Name: name})
@@ -109,6 +114,7 @@ func (p *Peer) ReadHello() (Hello, error) {
 	theirs := Hello{
 		MinVersion: int(body.MinVersion), MaxVersion: int(body.MaxVersion), MaxMessage: int(body.MaxMessage), MaxMetadata: int(body.MaxMetadata),
 		MaxMethods: int(body.MaxMethods), Heartbeat: time.Duration(body.Heartbeat) * time.Millisecond, Agent: body.Agent, Features: body.Features,
+		Token: body.Token, Supersedes: body.Supersedes,
 	}
 	for _, c := range body.Compressors {
 		theirs.Compressors = append(theirs.Compressors, c.Name)

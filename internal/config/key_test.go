@@ -28,6 +28,7 @@ provider.limits.metadata: 64KiB
 provider.limits.methods: 4096
 provider.limits.write_queue: 4MiB
 provider.limits.reassembly: 64MiB
+provider.limits.unpacked: 64MiB
 provider.http.enabled: true
 provider.http.origins: []
 provider.http.hosts: []
@@ -62,6 +63,7 @@ consumer.limits.metadata: 64KiB
 consumer.limits.methods: 4096
 consumer.limits.write_queue: 4MiB
 consumer.limits.reassembly: 64MiB
+consumer.limits.unpacked: 64MiB
 consumer.retry.attempts: 3
 consumer.retry.backoff.base: 10ms
 consumer.retry.backoff.cap: 200ms

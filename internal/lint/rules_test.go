@@ -47,6 +47,8 @@ var rules = []rule{
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
 	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
 	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf}},
+	{packages: "internal/drill", own: []string{".", "core", "spi", "internal/link"}, others: []string{logrus}, never: []string{"./plugins/...", goPlugin, grpc, etcd}},
+	{packages: "internal/link"},
 	{packages: "internal/lint"},
 	{packages: ".", own: []string{"spi", "heartbeat", "core", "extensions/...", "internal/config", "internal/control"}, others: []string{logrus, uuid},
 		never: []string{"./extensions/all", "./plugins/...", goPlugin, grpc, etcd, protobuf}},

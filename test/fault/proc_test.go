@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,11 +38,19 @@ type proc struct {
 // says, and may be nil.
 func start(t *testing.T, name string, args, ready any) *proc {
 	t.Helper()
+	return startUnder(t, nil, name, args, ready)
+}
+
+// startUnder is start by a command that becomes the program it is given last: under
+// may be nil.
+func startUnder(t *testing.T, under []string, name string, args, ready any) *proc {
+	t.Helper()
 	encoded, err := json.Marshal(args)
 	must(t, err)
 	path, err := os.Executable()
 	must(t, err)
-	p := &proc{t: t, name: name, cmd: exec.Command(path)}
+	line := append(slices.Clone(under), path)
+	p := &proc{t: t, name: name, cmd: exec.Command(line[0], line[1:]...)}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "BHRPC_") {
 			p.cmd.Env = append(p.cmd.Env, v)

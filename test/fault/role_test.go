@@ -31,6 +31,7 @@ var roles = map[string]func(args json.RawMessage) (role, any, error){
 	"provider": newProviderRole,
 	"consumer": newConsumerRole,
 	"crowd":    newCrowdRole,
+	"emulator": newEmulatorRole,
 }
 
 // command is one line from the test to a sub-process, answer the line that comes

@@ -63,9 +63,12 @@ func frames() map[string][]byte {
 		start := len(list)
 		list = wire.PrefixLength(append(list, arg...), start)
 	}
+	superseding := hello
+	superseding.Supersedes = sequence(48)
 	const call1, call2, call3, call4 = 1 << 20, 2<<20 | 3, 3 << 20, 4 << 20
 	return map[string][]byte{
 		"hello-consumer":      frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, hello)),
+		"hello-supersedes":    frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, superseding)),
 		"hello-provider":      frame(wire.Header{Type: wire.Hello}, nil, wire.AppendHello(nil, provider)),
 		"request-define":      frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call1}, define, []byte(`"world"`)),
 		"request-number":      frame(wire.Header{Type: wire.Request, Serializer: 1, ID: call2}, number, []byte(`"again"`)),
