@@ -12,9 +12,12 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
+// brinkMethods are called in turn, both at both of two endpoints that are called in turn.
+var brinkMethods = []string{"Till.Book", "SafeTill.Book", "SafeTill.Book", "Till.Book"}
+
 // brinkLoad is what goes on while processes are frozen. A call outlives the
 // detection, so an idempotent one that was lost can be made elsewhere.
-var brinkLoad = loadArgs{Methods: []string{"Till.Book", "SafeTill.Book"}, Rate: 1000, Timeout: 2 * time.Second}
+var brinkLoad = loadArgs{Methods: brinkMethods, Rate: 1000, Timeout: 2 * time.Second}
 
 // brink is a consumer under load with two providers: one that stays healthy, and one
 // that a row breaks.

@@ -22,7 +22,7 @@ func TestFlood(t *testing.T) {
 		held         int   // connections that the provider has when all have come
 	}{
 		{"without handshake", "silent", 32 * mib, 1024 + 64}, // max_handshakes, and those that are just being closed
-		{"with handshake", "hello", conns * 6 * kib, conns},
+		{"with handshake", "hello", conns * 8 * kib, conns},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			provider, address := startProvider(t, providerArgs{Files: 20_000})

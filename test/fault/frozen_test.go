@@ -14,7 +14,21 @@ import (
 // after a strike and given up after three; no idempotent call is lost, and when it
 // goes on it is called again.
 func TestFrozenProvider(t *testing.T) {
-	s := startBrink(t, quickBeat, brinkLoad, "p2c")
+	for _, tt := range []struct {
+		balancer string
+		rate     int // calls per second
+	}{
+		{"p2c", 1000},
+		{"round-robin", 300}, // keeps away from the suspect only; what waits there is retried at once, within the budget
+	} {
+		t.Run(tt.balancer, func(t *testing.T) { frozenProvider(t, tt.balancer, tt.rate) })
+	}
+}
+
+func frozenProvider(t *testing.T, balancer string, rate int) {
+	load := brinkLoad
+	load.Rate = rate
+	s := startBrink(t, quickBeat, load, balancer)
 	_, most := s.beat.deadAfter()
 	broken, thaw := freeze(s.victim)
 	dead := ended(t, s.consumer, s.victimAt, 1, 2*most)
@@ -49,8 +63,8 @@ func TestFrozenProvider(t *testing.T) {
 		t.Errorf("got %d of %d calls to a provider that is suspect, want 1 in 100 at most", to, len(after.Calls))
 	}
 	safe, other := h.of("SafeTill"), h.of("Till")
-	row(t, "1", "frozen under %d calls/s: avoided %v after it, %d of %d calls to it from then on; given up after %v (%v of silence, strikes 1, 2, 3); idempotent calls=%d, idempotent failed=%d; other calls=%d failed=%d; %d attempts to connect while frozen; called again %v after it went on",
-		s.load.Rate, suspect.Sub(broken).Round(time.Millisecond), to, len(after.Calls), dead.At.Sub(broken).Round(time.Millisecond), dead.Silent.Round(time.Millisecond),
+	row(t, "1", "%s, frozen under %d calls/s: avoided %v after it, %d of %d calls to it from then on; given up after %v (%v of silence, strikes 1, 2, 3); idempotent calls=%d, idempotent failed=%d; other calls=%d failed=%d; %d attempts to connect while frozen; called again %v after it went on",
+		balancer, s.load.Rate, suspect.Sub(broken).Round(time.Millisecond), to, len(after.Calls), dead.At.Sub(broken).Round(time.Millisecond), dead.Silent.Round(time.Millisecond),
 		safe.Begun, len(safe.failed()), other.Begun, failed, attempts, again.Round(time.Millisecond))
 }
 

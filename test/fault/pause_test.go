@@ -18,9 +18,11 @@ func TestOwnPause(t *testing.T) {
 		beat   any // value of the key provider.heartbeat
 		pauses int
 		lasts  time.Duration
+		both   bool // the provider is stopped most of an interval before, and goes on half an interval after
 	}{
-		{"longer than three strikes, and nobody asks it", "none", 5, 5 * quickBeat.Interval},
-		{"two intervals", quickBeat.key(), 5, 2 * quickBeat.Interval},
+		{"longer than three strikes, and nobody asks it", "none", 5, 5 * quickBeat.Interval, false},
+		{"two intervals", quickBeat.key(), 5, 2 * quickBeat.Interval, false},
+		{"the provider too, and nobody asks the consumer", "none", 8, 3 * quickBeat.Interval, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.heartbeat": tt.beat}})
@@ -31,11 +33,20 @@ func TestOwnPause(t *testing.T) {
 			consumer.ask("call", load, nil)
 			consumer.ask("load", load, nil)
 			pass(time.Second)
-			for range tt.pauses {
+			for n := range tt.pauses {
+				release := func() time.Time { return time.Time{} }
+				if tt.both {
+					_, release = freeze(provider)
+					pass(quickBeat.Interval * 3 / 4)
+				}
 				_, thaw := freeze(consumer)
 				pass(tt.lasts)
 				thaw()
-				pass(3 * quickBeat.Interval)
+				if tt.both {
+					pass(quickBeat.Interval / 2)
+				}
+				release()
+				pass(3*quickBeat.Interval + time.Duration(n)*quickBeat.Interval/8) // at another moment of a round each time
 			}
 			told, seen := consumer.events(), provider.events()
 			var h history
@@ -45,6 +56,9 @@ func TestOwnPause(t *testing.T) {
 			seen.check(t)
 			if n := len(told.of(eventStrike)); n > 0 {
 				t.Errorf("got %d strikes at a consumer that was stopped itself, want none", n)
+			}
+			if n := len(told.of(eventPause)); tt.both && n == 0 {
+				t.Error("got no local pause, want some: heartbeats that were not answered, and not counted")
 			}
 			if told.open() != 1 || seen.open() != 1 {
 				t.Errorf("H8: got %d and %d connections, want one", told.open(), seen.open())

@@ -3,6 +3,7 @@
 package fault_test
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -130,11 +131,13 @@ func providerStopsReading(t *testing.T, by staller) {
 			consumer.events().check(t, by.reasons...)
 			quiet(t, consumer, b)
 			before, during := h.between(begin, broken).at(b), h.between(broken, lost.Add(-load.Timeout-endSlack)).at(b)
+			other := "without a strike"
 			if by.least > load.Timeout { // or all that was queued goes to the other one at the end
 				undisturbed(t, before, during)
+				other = fmt.Sprintf("p99 %v → %v", before.p99(), during.p99())
 			}
-			row(t, "13a", "%s, %s: disconnected after %v (%s, %d strikes), %d calls ended at their deadline unsent, %.1f MiB more; the other endpoint's p99 %v → %v",
-				tt.name, by.name, took.Round(10*time.Millisecond), end.Reason, end.Strikes, unsent, float64(cost.Live)/mib, before.p99(), during.p99())
+			row(t, "13a", "%s, %s: disconnected after %v (%s, %d strikes), %d calls ended at their deadline unsent, %.1f MiB more; the other endpoint %s",
+				tt.name, by.name, took.Round(10*time.Millisecond), end.Reason, end.Strikes, unsent, float64(cost.Live)/mib, other)
 		})
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // starvedLoad is what goes on while a process has a twentieth of a core.
-var starvedLoad = loadArgs{Methods: []string{"Till.Book", "SafeTill.Book"}, Rate: 100, Timeout: 5 * time.Second}
+var starvedLoad = loadArgs{Methods: brinkMethods, Rate: 100, Timeout: 5 * time.Second}
 
 // starve lets a process run for a twentieth of every period only, until the function
 // that it returns is called.
