@@ -219,7 +219,7 @@ func (c *conn) close(cause error) {
 		if secured, ok := nc.(*tls.Conn); ok {
 			nc = secured.NetConn() // its own Close would wait to say goodbye
 		}
-		if tcp, ok := nc.(*net.TCPConn); ok && presumedDead(cause) {
+		if tcp := tcpOf(nc); tcp != nil && presumedDead(cause) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
 		_ = nc.Close()
