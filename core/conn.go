@@ -204,7 +204,7 @@ func (c *conn) cleanUp() {
 	c.closed(c.cause, up)
 	if up != nil {
 		up.QueueBytes = queued
-		c.heart.report(*up)
+		c.heart.ended(*up)
 	}
 }
 

@@ -104,7 +104,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	}
 	c.pulse = newPulse(spi.RoleConsumer, cfg.Heartbeat)
 	c.cfg.WriteTimeout = c.pulse.writeTimeout(cfg.WriteTimeout)
-	c.pulse.events.observers = slices.Concat([]*Observer{c.pulse.counts.observer(), logConsumer(cfg.Log)}, cfg.Observers)
+	c.pulse.events.observers = slices.Concat([]*Observer{logConsumer(cfg.Log)}, cfg.Observers)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.init(cfg.Retry.Budget)
 	c.unpackRoom.limit = int64(cfg.Limits.Unpacked)

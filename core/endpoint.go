@@ -98,7 +98,7 @@ func (e *endpoint) run() {
 			wait = e.serve(c, first)
 		}
 		if e.ctx.Err() == nil {
-			e.consumer.pulse.events.report(ReconnectAttempt{e.address, e.attempts + 1, wait, time.Now()})
+			e.consumer.pulse.report(ReconnectAttempt{e.address, e.attempts + 1, wait, time.Now()})
 		}
 		if !sleep(e.ctx, wait) {
 			return

@@ -61,12 +61,14 @@ type pulse struct {
 	sweeper *heartbeat.Sweeper // nil: no heartbeat of this side's own
 	events  eventQueue
 	counts  counts
+	counter *Observer     // counts; it is told at once, so that nothing is missed
 	ids     atomic.Uint64 // of connections
 }
 
 // newPulse returns the pulse of a strategy; nil is none.
 func newPulse(role spi.Role, strategy spi.Heartbeat) *pulse {
 	p := &pulse{role: role}
+	p.counter = p.counts.observer()
 	if strategy != nil {
 		p.timing = strategy.Timing()
 	}
@@ -119,6 +121,7 @@ type heart struct {
 	peer time.Duration // between the peer's PINGs; 0: it sends none
 
 	// Of the reader alone.
+	told   bool          // observers are told of the connection
 	last   time.Time     // of the last PING
 	credit time.Duration // for PINGs, each of which costs half of an interval
 
@@ -142,7 +145,7 @@ func (c *conn) beginHeartbeat() {
 		stopKeepAlive(c.nc) // a lost one would end the connection before the heartbeat does
 	}
 	h.up.Store(true)
-	h.report(Connected{c.event(), h.timing, h.peer})
+	h.told = h.report(Connected{c.event(), h.timing, h.peer})
 	c.watched()
 }
 
@@ -201,8 +204,21 @@ func (c *conn) status() heartbeat.Status {
 	return c.heart.beat.Status()
 }
 
-// report tells what happens while the connection is up.
-func (h *heart) report(event any) { h.events.report(event) }
+// report counts an event, and tells observers of it unless they are too slow.
+func (p *pulse) report(event any) bool {
+	p.counter.observe(event)
+	return p.events.report(event)
+}
+
+// ended counts and tells the end of a connection, to observers that know of it.
+func (h *heart) ended(d Disconnected) {
+	h.counter.observe(d)
+	if h.told {
+		h.events.conclude(d)
+	} else {
+		h.events.skip()
+	}
+}
 
 // pong notes the answer to a PING of this side.
 func (h *heart) pong(sequence uint64) {

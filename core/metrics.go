@@ -96,8 +96,8 @@ type Metrics struct {
 	EventsLost uint64 // events that observers were too slow for
 }
 
-// counts is Metrics that are written. The histograms and pings may be written from
-// anywhere, the rest by an observer.
+// counts is Metrics that are written: from anywhere, what events say by an observer
+// that is told before they are queued.
 type counts struct {
 	rtt, delay, down histogram
 	pings            atomic.Uint64

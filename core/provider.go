@@ -85,7 +85,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p := &Provider{cfg: cfg, instance: instance, services: make(map[string]*Service), listeners: make(map[net.Listener]bool), conns: make(map[*providerConn]bool), quiet: make(chan struct{}, 1)}
 	p.pulse = newPulse(spi.RoleProvider, cfg.Heartbeat)
 	p.cfg.WriteTimeout = p.pulse.writeTimeout(cfg.WriteTimeout)
-	p.pulse.events.observers = slices.Concat([]*Observer{p.pulse.counts.observer(), logProvider(cfg.Log, &p.complaints)}, cfg.Observers)
+	p.pulse.events.observers = slices.Concat([]*Observer{logProvider(cfg.Log, &p.complaints)}, cfg.Observers)
 	p.serializers, p.compressors = numbered(cfg.Serializers), numbered(cfg.Compressors)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announceCtx, p.withdraw = context.WithCancel(context.Background())
