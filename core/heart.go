@@ -90,12 +90,12 @@ func (p *pulse) close() {
 func (p *pulse) announced() uint64 { return uint64(p.timing.Interval / time.Millisecond) }
 
 // userTimeout is how long the kernel may wait for an acknowledgement: longer than the
-// heartbeat, so that the heartbeat decides.
-func (p *pulse) userTimeout() time.Duration {
+// heartbeat and the write timeout, so that these decide.
+func (p *pulse) userTimeout(write spi.Duration) time.Duration {
 	if p.sweeper == nil {
-		return silentFor
+		return max(silentFor, write.D()+time.Second)
 	}
-	return p.timing.Silence + p.timing.Interval
+	return max(p.timing.Silence+p.timing.Interval, write.D()+time.Second)
 }
 
 // writeTimeout is how long a peer may take no bytes: what is configured, or by the
