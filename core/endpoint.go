@@ -134,7 +134,7 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	if err != nil {
 		return nil, e.dialError(err)
 	}
-	tuneSocket(nc, e.consumer.pulse.userTimeout())
+	tuneSocket(nc, e.consumer.pulse.userTimeout(cfg.WriteTimeout))
 	if nc, err = e.consumer.secure(e.ctx, nc, e.address); err != nil {
 		return nil, e.handshakeError(err)
 	}

@@ -1,7 +1,7 @@
 package core
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -50,9 +50,13 @@ func (l *eventLog) observer() *Observer {
 			if !ok {
 				return
 			}
-			log = log.WithFields(logrus.Fields{"strike": fmt.Sprintf("%d/%d", s.N, s.Of), "silent": s.Silent.Round(time.Millisecond), "in_flight": s.InFlight})
+			strike := strconv.Itoa(s.N)
+			if s.Of > 0 {
+				strike += "/" + strconv.Itoa(s.Of)
+			}
+			log = log.WithFields(logrus.Fields{"strike": strike, "silent": s.Silent.Round(time.Millisecond), "in_flight": s.InFlight})
 			switch {
-			case s.N >= s.Of:
+			case s.Of > 0 && s.N >= s.Of:
 				log.WithField("action", l.action).Warn("heartbeat unanswered")
 			case s.N > 1:
 				log.Warn("heartbeat unanswered")

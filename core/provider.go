@@ -284,7 +284,7 @@ func (p *Provider) adopt(nc net.Conn) {
 		}
 		return
 	}
-	tuneSocket(nc, p.pulse.userTimeout())
+	tuneSocket(nc, p.pulse.userTimeout(p.cfg.WriteTimeout))
 	c := newProviderConn(p, nc)
 	p.mu.Lock()
 	defer p.mu.Unlock()

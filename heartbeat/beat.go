@@ -67,8 +67,9 @@ func (b *Beat) Stop() {
 }
 
 // Pong notes the answer to a PING, and to every one before it. It returns the time
-// that it took, and false if it answers none: a number that was never sent, or one
-// that was answered before.
+// that it took (of a PING before the last eight, the least that it can have been), and
+// false if it answers none: a number that was never sent, or one that was answered
+// before.
 func (b *Beat) Pong(seq uint64) (rtt time.Duration, ok bool) {
 	now := b.age()
 	b.mu.Lock()
@@ -76,9 +77,11 @@ func (b *Beat) Pong(seq uint64) (rtt time.Duration, ok bool) {
 	if seq > b.seq || seq <= b.ack {
 		return 0, false
 	}
-	if b.seq-seq < remembered {
-		b.rtt = now - b.pinged[seq%remembered]
+	known := seq
+	if b.seq-seq >= remembered {
+		known = b.seq - remembered + 1
 	}
+	b.rtt = now - b.pinged[known%remembered]
 	b.ack = seq
 	b.pongs++
 	return b.rtt, true
