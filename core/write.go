@@ -349,6 +349,7 @@ func (o *outbox) next() []byte {
 	case o.current.buffer != nil:
 	case len(o.control) > 0 || o.pinged || o.pinging:
 		b := newBuffer(len(o.control) + 2*wire.HeaderSize)
+		b.b = append(b.b, o.control...) // HELLO may be among them, which nothing overtakes
 		if o.pinged {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 			o.written.frames++
@@ -359,7 +360,6 @@ func (o *outbox) next() []byte {
 			o.pinging, o.asking = false, true
 			o.asked.writing = o.asked.queued
 		}
-		b.b = append(b.b, o.control...)
 		if o.control = o.control[:0]; cap(o.control) > fewControl { // such as HELLO, which comes once
 			o.control = nil
 		}
