@@ -168,6 +168,7 @@ func TestTokensOfTwins(t *testing.T) {
 			t.Errorf("got %v left after a twin, want %v", got, want)
 		}
 		w.must(twin.Close())
+		synctest.Wait()
 		enter(2, 1)
 		if got, want := left(), []uint64{3}; !slices.Equal(got, want) {
 			t.Errorf("got %v left after the first was superseded, want %v", got, want)
