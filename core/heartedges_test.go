@@ -259,3 +259,86 @@ func TestDrainingIsNotTheEndpoint(t *testing.T) {
 		}
 	})
 }
+
+// TestSupersedesAfterAStall: a peer that takes no bytes is presumed dead as one that
+// is silent.
+func TestSupersedesAfterAStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		l := w.listen("p:1")
+		defer l.Close()
+		w.consumer(beating(w.strikes(interval), o), "p:1")
+		meet := func() coretest.Hello {
+			nc, err := l.Accept()
+			w.must(err)
+			p := coretest.NewPeer(nc)
+			t.Cleanup(func() { p.Close() })
+			theirs, err := p.BeProvider(coretest.Hello{Serializers: []string{"json"}})
+			w.must(err)
+			return theirs
+		}
+		first := meet()
+		second := meet() // nothing was read of the first
+		if d := last[core.Disconnected](t, o); d.Reason != spi.ReasonWriteStalled {
+			t.Errorf("got %s, want write_stalled", d.Reason)
+		}
+		if second.Supersedes != first.Token {
+			t.Errorf("got %x, want the token of the one that stalled, %x", second.Supersedes, first.Token)
+		}
+	})
+}
+
+// TestAfterADeathTheyComeApart: consumers of a dead provider find it dead at the same
+// time, so that they take longer to come back than after another loss.
+func TestAfterADeathTheyComeApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		w.provider("p:1", nil, echo{})
+		w.consumer(beating(w.strikes(interval), o), "p:1")
+		first := core.DefaultReconnect().First.D()
+		link := w.network.Link("p:1")
+		for _, loss := range []struct {
+			name string
+			lose func()
+			most time.Duration
+		}{
+			{"cut", link.Cut, first},
+			{"dead", link.ToConsumer.Drop, 5 * first},
+		} {
+			longest := time.Duration(0)
+			for range 30 {
+				time.Sleep(time.Minute)
+				before := o.count("disconnected")
+				loss.lose()
+				w.until("the end", 10*interval, func() bool { return o.count("disconnected") == before+1 })
+				longest = max(longest, last[core.ReconnectAttempt](t, o).Delay)
+				link.Heal()
+			}
+			if longest <= loss.most*3/10 || longest > loss.most {
+				t.Errorf("%s: got delays up to %v, want up to %v", loss.name, longest, loss.most)
+			}
+		}
+	})
+}
+
+// TestEndAfterGoAway: whichever side closes, the end of a connection that drained was
+// agreed upon.
+func TestEndAfterGoAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		l := w.listen("p:1")
+		defer l.Close()
+		c := w.consumer(beating(w.strikes(interval), o), "p:1")
+		p := w.accept(l)
+		start[string](t.Context(), c, "echo", "Say", "x")
+		_, err := p.Await(coretest.TypeRequest)
+		w.must(err)
+		w.must(p.Write(coretest.GoAway(1, "bye")))
+		_, err = p.Await(coretest.TypeGoAway)
+		w.must(err)
+		w.must(p.Close())
+		if d := last[core.Disconnected](t, o); d.Reason != spi.ReasonGoAway || d.Failed[spi.SentMaybe] != 1 {
+			t.Errorf("got %s with %v failed, want goaway with the call that was not answered", d.Reason, d.Failed)
+		}
+	})
+}
