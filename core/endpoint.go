@@ -156,6 +156,11 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	case <-c.ready:
 		return c, nil
 	case <-c.ended:
+		select {
+		case <-c.ready: // it ended right after the handshake, which did not fail
+			return c, nil
+		default:
+		}
 		return nil, e.handshakeError(c.cause)
 	}
 }

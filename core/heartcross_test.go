@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -395,6 +396,24 @@ func TestSuspectIsRemoved(t *testing.T) {
 		synctest.Wait()
 		if list := c.Conns(); len(list) != 1 || list[0].State != core.ConnUp {
 			t.Errorf("got %+v, want one connection, which is up", list)
+		}
+	})
+}
+
+// TestHTTPHasNoHeartbeat: a client of HTTP that reads slowly is not measured by the
+// interval of those that have a heartbeat.
+func TestHTTPHasNoHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.provider("p:1", served(w.strikes(100*time.Millisecond), nil), faulty{})
+		nc, err := w.network.Dial(t.Context(), "p:1")
+		w.must(err)
+		defer nc.Close()
+		_, err = io.WriteString(nc, "POST /faulty/Large HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nConnection: close\r\n\r\n[1048576]")
+		w.must(err)
+		time.Sleep(9 * time.Second)
+		if text, err := io.ReadAll(nc); err != nil || len(text) < 1<<20 || !strings.HasPrefix(string(text), "HTTP/1.1 200") {
+			t.Errorf("got %d bytes, %v, %.50q after a pause of 9 s, want the answer", len(text), err, text)
 		}
 	})
 }

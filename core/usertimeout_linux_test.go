@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -52,16 +53,41 @@ func TestUserTimeout(t *testing.T) {
 			_, err = invoke[string](t.Context(), c, "echo", "Say", "x") // both are up
 			w.must(err)
 			for side, nc := range map[string]*net.TCPConn{"consumer": <-dialled, "provider": <-tap.accepted} {
-				rc, err := nc.SyscallConn()
-				w.must(err)
-				got := 0
-				const tcpUserTimeout = 18 // of linux/tcp.h
-				w.must(rc.Control(func(fd uintptr) { got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout) }))
-				w.must(err)
-				if got := time.Duration(got) * time.Millisecond; got != test.want {
+				if got := w.userTimeout(nc); got != test.want {
 					t.Errorf("got a user timeout of %v at the %s, want %v", got, side, test.want)
 				}
 			}
 		})
 	}
+}
+
+// TestUserTimeoutOfHTTP: a connection that turns out to speak HTTP has no heartbeat.
+func TestUserTimeoutOfHTTP(t *testing.T) {
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	w.must(err)
+	tap := tapped{l, make(chan *net.TCPConn, 1)}
+	w.serve(w.newProvider(func(cfg *core.ProviderConfig) { cfg.Heartbeat = w.strikes(100 * time.Millisecond) }, echo{}), tap)
+	nc, err := net.Dial("tcp", l.Addr().String())
+	w.must(err)
+	defer nc.Close()
+	_, err = io.WriteString(nc, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	w.must(err)
+	_, err = nc.Read(make([]byte, 1))
+	w.must(err)
+	if got := w.userTimeout(<-tap.accepted); got != 25*time.Second {
+		t.Errorf("got a user timeout of %v, want 25s", got)
+	}
+}
+
+// userTimeout returns how long the kernel waits for an acknowledgement.
+func (w *world) userTimeout(nc *net.TCPConn) time.Duration {
+	w.Helper()
+	rc, err := nc.SyscallConn()
+	w.must(err)
+	got := 0
+	const tcpUserTimeout = 18 // of linux/tcp.h
+	w.must(rc.Control(func(fd uintptr) { got, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout) }))
+	w.must(err)
+	return time.Duration(got) * time.Millisecond
 }

@@ -38,7 +38,6 @@ type Beat struct {
 	slot    int64
 	place   int  // in the slot's list
 	waits   bool // it is in a list
-	early   bool // to be asked at once, after the question that is being asked
 	stopped bool
 }
 
@@ -97,11 +96,7 @@ func (b *Beat) Alive() {
 	s := b.sweeper
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b.stopped || s.closed {
-		return
-	}
-	if !b.waits {
-		b.early = true
+	if b.stopped || s.closed || !b.waits { // who is being asked is looked at again after that
 		return
 	}
 	s.leave(b)
