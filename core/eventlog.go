@@ -13,17 +13,27 @@ const (
 	// one per second.
 	linesPerPeer = 20
 
+	// linesOfAll is the same for all peers together: twenty thousand that die at once
+	// are not twenty thousand lines.
+	linesOfAll = 1000
+
 	// rememberedPeers bounds the peers whose lines are counted.
 	rememberedPeers = 4096
 )
 
 // eventLog writes what happens to connections to the log: changes of state only, and
-// of one peer not too many. One goroutine uses it.
+// of one peer, and of all of them, not too many. One goroutine uses it.
 type eventLog struct {
 	log    logrus.FieldLogger
-	peer   string // what its address is called: "endpoint" or "consumer"
-	action string // what this side does about a dead peer
-	limits map[string]*rateLimit
+	peer   string                // what its address is called: "endpoint" or "consumer"
+	action string                // what this side does about a dead peer
+	limits map[string]*rateLimit // by peer
+	all    rateLimit
+}
+
+// newEventLog returns a log of one side.
+func newEventLog(log logrus.FieldLogger, peer, action string) *eventLog {
+	return &eventLog{log: log, peer: peer, action: action, limits: make(map[string]*rateLimit), all: rateLimit{burst: linesOfAll}}
 }
 
 // about returns where lines about a connection go; false: there were too many.
@@ -36,7 +46,7 @@ func (l *eventLog) about(id ConnID) (logrus.FieldLogger, bool) {
 		limit = &rateLimit{burst: linesPerPeer}
 		l.limits[id.Peer] = limit
 	}
-	return l.log.WithFields(logrus.Fields{l.peer: id.Peer, "conn": id.ID}), limit.allow()
+	return l.log.WithFields(logrus.Fields{l.peer: id.Peer, "conn": id.ID}), limit.allow() && l.all.allow()
 }
 
 // observer writes what both sides have to say.
@@ -84,7 +94,7 @@ func (l *eventLog) observer() *Observer {
 
 // logConsumer is the log of a consumer.
 func logConsumer(log logrus.FieldLogger) *Observer {
-	l := &eventLog{log: log, peer: "endpoint", action: "reconnect", limits: make(map[string]*rateLimit)}
+	l := newEventLog(log, "endpoint", "reconnect")
 	o := l.observer()
 	o.Disconnected = func(d Disconnected) {
 		switch d.Reason {
@@ -109,7 +119,7 @@ func logConsumer(log logrus.FieldLogger) *Observer {
 // logProvider is the log of a provider, which complains about consumers at a limited
 // rate.
 func logProvider(log logrus.FieldLogger, complaints *rateLimit) *Observer {
-	l := &eventLog{log: log, peer: "consumer", action: "disconnect", limits: make(map[string]*rateLimit)}
+	l := newEventLog(log, "consumer", "disconnect")
 	o := l.observer()
 	o.Disconnected = func(d Disconnected) {
 		logGone(log.WithFields(logrus.Fields{"consumer": d.Peer, "conn": d.ID, "cancelled": d.Cancelled}), complaints, d.Reason, d.Cause)

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,13 @@ func TestEventLogIsLimited(t *testing.T) {
 				}
 				if got := lines("b:1", 5); got != 5 {
 					t.Errorf("got %d lines of another peer, want 5", got)
+				}
+				crowd := 0
+				for i := range 2 * linesOfAll {
+					crowd += lines(fmt.Sprintf("c:%d", i), 1)
+				}
+				if want := linesOfAll - linesPerPeer - 5; crowd != want {
+					t.Errorf("got %d lines of a crowd, want %d", crowd, want)
 				}
 				time.Sleep(3500 * time.Millisecond)
 				if got := lines("a:1", 1000); got != 3 {
