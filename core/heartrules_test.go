@@ -222,6 +222,7 @@ func TestSupersedeByName(t *testing.T) {
 					}
 					_, err = peer.BeConsumer(hello)
 					w.must(err)
+					synctest.Wait() // connections are numbered in the order of their handshakes' ends
 				}
 				told := o.text()
 				if want := "connected 3"; test.told == "" && told != want || test.told != "" && told != want+", "+test.told {
@@ -252,6 +253,7 @@ func TestSupersedesIsSentAfterADeathOnly(t *testing.T) {
 			p := coretest.NewPeer(nc)
 			theirs, err := p.BeProvider(coretest.Hello{Serializers: []string{"json"}})
 			w.must(err)
+			synctest.Wait() // until the consumer has read the other HELLO too
 			return p, theirs
 		}
 		none := [16]byte{}
