@@ -193,7 +193,7 @@ func (c ConsumerConfig) Validate() error {
 type ProviderConfig struct {
 	MaxRequests      int          `json:"max_requests" doc:"requests that may be queued and running at once; the next is answered RESOURCE_EXHAUSTED"`
 	HandshakeTimeout spi.Duration `json:"handshake_timeout" doc:"time allowed from the connection to the consumer's HELLO"`
-	WriteTimeout     spi.Duration `json:"write_timeout" doc:"a consumer that takes no bytes for this long is disconnected; 0s: twice the heartbeat's interval, at least 1s, or 10s without a heartbeat"`
+	WriteTimeout     spi.Duration `json:"write_timeout" doc:"a consumer that takes no bytes for this long is disconnected; 0s: twice the heartbeat's interval, at least 1s, or 10s without a heartbeat, and for HTTP"`
 	DrainTimeout     spi.Duration `json:"drain_timeout" doc:"time allowed at shutdown for requests in flight"`
 	Introspection    bool         `json:"introspection" doc:"whether bhrpc ls may list the services"`
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`

@@ -205,7 +205,7 @@ func (c *conn) cleanUp() {
 	c.closed(c.cause, up)
 	if up != nil {
 		up.QueueBytes = queued
-		c.heart.report(*up)
+		c.heart.ended(*up)
 	}
 }
 
@@ -220,7 +220,7 @@ func (c *conn) close(cause error) {
 		if secured, ok := nc.(*tls.Conn); ok {
 			nc = secured.NetConn() // its own Close would wait to say goodbye
 		}
-		if tcp, ok := nc.(*net.TCPConn); ok && presumedDead(cause) {
+		if tcp := tcpOf(nc); tcp != nil && presumedDead(cause) {
 			_ = tcp.SetLinger(0) // nobody reads what the kernel still holds
 		}
 		_ = nc.Close()

@@ -38,7 +38,7 @@ type consumerConn struct {
 func newConsumerConn(e *endpoint, nc net.Conn) *consumerConn {
 	c := &consumerConn{endpoint: e, ready: make(chan struct{}), gone: make(chan struct{}), draining: make(chan struct{}), numbers: make(map[*target]uint64)}
 	c.init(nc, c, e.consumer.connConfig())
-	c.heart.name = e.address
+	c.remote = e.address
 	return c
 }
 

@@ -134,7 +134,7 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	if err != nil {
 		return nil, e.dialError(err)
 	}
-	tuneSocket(nc, e.consumer.pulse.userTimeout())
+	tuneSocket(nc, e.consumer.pulse.userTimeout(cfg.WriteTimeout))
 	if nc, err = e.consumer.secure(e.ctx, nc, e.address); err != nil {
 		return nil, e.handshakeError(err)
 	}
@@ -156,6 +156,11 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	case <-c.ready:
 		return c, nil
 	case <-c.ended:
+		select {
+		case <-c.ready: // it ended right after the handshake, which did not fail
+			return c, nil
+		default:
+		}
 		return nil, e.handshakeError(c.cause)
 	}
 }

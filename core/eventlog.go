@@ -1,7 +1,7 @@
 package core
 
 import (
-	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
@@ -13,17 +13,27 @@ const (
 	// one per second.
 	linesPerPeer = 20
 
+	// linesOfAll is the same for all peers together: twenty thousand that die at once
+	// are not twenty thousand lines.
+	linesOfAll = 1000
+
 	// rememberedPeers bounds the peers whose lines are counted.
 	rememberedPeers = 4096
 )
 
 // eventLog writes what happens to connections to the log: changes of state only, and
-// of one peer not too many. One goroutine uses it.
+// of one peer, and of all of them, not too many. One goroutine uses it.
 type eventLog struct {
 	log    logrus.FieldLogger
-	peer   string // what its address is called: "endpoint" or "consumer"
-	action string // what this side does about a dead peer
-	limits map[string]*rateLimit
+	peer   string                // what its address is called: "endpoint" or "consumer"
+	action string                // what this side does about a dead peer
+	limits map[string]*rateLimit // by peer
+	all    rateLimit
+}
+
+// newEventLog returns a log of one side.
+func newEventLog(log logrus.FieldLogger, peer, action string) *eventLog {
+	return &eventLog{log: log, peer: peer, action: action, limits: make(map[string]*rateLimit), all: rateLimit{burst: linesOfAll}}
 }
 
 // about returns where lines about a connection go; false: there were too many.
@@ -36,7 +46,7 @@ func (l *eventLog) about(id ConnID) (logrus.FieldLogger, bool) {
 		limit = &rateLimit{burst: linesPerPeer}
 		l.limits[id.Peer] = limit
 	}
-	return l.log.WithFields(logrus.Fields{l.peer: id.Peer, "conn": id.ID}), limit.allow()
+	return l.log.WithFields(logrus.Fields{l.peer: id.Peer, "conn": id.ID}), limit.allow() && l.all.allow()
 }
 
 // observer writes what both sides have to say.
@@ -50,9 +60,13 @@ func (l *eventLog) observer() *Observer {
 			if !ok {
 				return
 			}
-			log = log.WithFields(logrus.Fields{"strike": fmt.Sprintf("%d/%d", s.N, s.Of), "silent": s.Silent.Round(time.Millisecond), "in_flight": s.InFlight})
+			strike := strconv.Itoa(s.N)
+			if s.Of > 0 {
+				strike += "/" + strconv.Itoa(s.Of)
+			}
+			log = log.WithFields(logrus.Fields{"strike": strike, "silent": s.Silent.Round(time.Millisecond), "in_flight": s.InFlight})
 			switch {
-			case s.N >= s.Of:
+			case s.Of > 0 && s.N >= s.Of:
 				log.WithField("action", l.action).Warn("heartbeat unanswered")
 			case s.N > 1:
 				log.Warn("heartbeat unanswered")
@@ -80,7 +94,7 @@ func (l *eventLog) observer() *Observer {
 
 // logConsumer is the log of a consumer.
 func logConsumer(log logrus.FieldLogger) *Observer {
-	l := &eventLog{log: log, peer: "endpoint", action: "reconnect", limits: make(map[string]*rateLimit)}
+	l := newEventLog(log, "endpoint", "reconnect")
 	o := l.observer()
 	o.Disconnected = func(d Disconnected) {
 		switch d.Reason {
@@ -105,7 +119,7 @@ func logConsumer(log logrus.FieldLogger) *Observer {
 // logProvider is the log of a provider, which complains about consumers at a limited
 // rate.
 func logProvider(log logrus.FieldLogger, complaints *rateLimit) *Observer {
-	l := &eventLog{log: log, peer: "consumer", action: "disconnect", limits: make(map[string]*rateLimit)}
+	l := newEventLog(log, "consumer", "disconnect")
 	o := l.observer()
 	o.Disconnected = func(d Disconnected) {
 		logGone(log.WithFields(logrus.Fields{"consumer": d.Peer, "conn": d.ID, "cancelled": d.Cancelled}), complaints, d.Reason, d.Cause)

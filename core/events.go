@@ -4,7 +4,8 @@ import (
 	"sync"
 )
 
-// waitingEvents bounds the events that observers have not been told yet.
+// waitingEvents bounds the events that observers have not been told yet, but for the
+// ends of connections.
 const waitingEvents = 4096
 
 // eventQueue tells the observers of a Consumer or Provider what happens, in order, in a
@@ -21,14 +22,36 @@ type eventQueue struct {
 	running sync.WaitGroup
 }
 
-// report queues an event: one of those that an [Observer] takes.
-func (e *eventQueue) report(event any) {
+// report queues an event: one of those that an [Observer] takes. It returns false if
+// too many wait; then nobody will be told.
+func (e *eventQueue) report(event any) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.waiting) >= waitingEvents {
 		e.lost++
-		return
+		return false
 	}
+	e.add(event)
+	return true
+}
+
+// conclude queues the end of something whose beginning was queued, however many wait:
+// who counts connections must not be left with those that are gone.
+func (e *eventQueue) conclude(event any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.add(event)
+}
+
+// skip counts an event that is not queued, since its beginning was dropped.
+func (e *eventQueue) skip() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lost++
+}
+
+// add queues an event. mu is held.
+func (e *eventQueue) add(event any) {
 	e.waiting = append(e.waiting, event)
 	if !e.telling {
 		e.telling = true

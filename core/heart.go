@@ -84,22 +84,16 @@ func (p *pulse) close() {
 	p.events.drained()
 }
 
-// report counts and tells what happens.
-func (p *pulse) report(event any) {
-	p.counts.note(event)
-	p.events.report(event)
-}
-
 // announced is the interval as HELLO has it.
 func (p *pulse) announced() uint64 { return uint64(p.timing.Interval / time.Millisecond) }
 
 // userTimeout is how long the kernel may wait for an acknowledgement: longer than the
-// heartbeat, so that the heartbeat decides.
-func (p *pulse) userTimeout() time.Duration {
+// heartbeat and the write timeout, so that these decide.
+func (p *pulse) userTimeout(write spi.Duration) time.Duration {
 	if p.sweeper == nil {
-		return silentFor
+		return max(silentFor, write.D()+time.Second)
 	}
-	return p.timing.Silence + p.timing.Interval
+	return max(p.timing.Silence+p.timing.Interval, write.D()+time.Second)
 }
 
 // writeTimeout is how long a peer may take no bytes: what is configured, or by the
@@ -117,38 +111,42 @@ func (p *pulse) writeTimeout(configured spi.Duration) spi.Duration {
 // heart is the heartbeat of one connection.
 type heart struct {
 	*pulse
-	name string // of the peer, for people
 	id   uint64
 	beat *heartbeat.Beat // nil: not up, or no heartbeat; set before up is
 	up   atomic.Bool
-	born time.Time     // when the connection came up; set before up is
+	born time.Duration // when the connection came up, after traffic.since; set before up is
 	peer time.Duration // between the peer's PINGs; 0: it sends none
 
 	// Of the reader alone.
-	last   time.Time     // of the last PING
+	told   bool          // observers are told of the connection
+	last   time.Duration // when the last PING came, after traffic.since
 	credit time.Duration // for PINGs, each of which costs half of an interval
 
 	mu   sync.Mutex
 	over bool // Disconnected is the next event, or was the last
 }
 
+// least is what a PING of the peer costs.
+func (h *heart) least() time.Duration { return max(h.peer, fastestPing) / 2 }
+
 // agree notes what the peer announced.
 func (h *heart) agree(peer wire.HelloBody) {
 	h.peer = time.Duration(min(peer.Heartbeat, uint64(time.Hour/time.Millisecond))) * time.Millisecond
+	h.credit = (earlyPings + 1) * h.least()
 }
 
 // beginHeartbeat is called once, when the connection is up.
 func (c *conn) beginHeartbeat() {
 	h := &c.heart
-	h.id, h.born = h.ids.Add(1), time.Now()
-	c.in.traffic.sign.Store(int64(time.Since(c.in.traffic.since))) // HELLO
+	h.id, h.born = h.ids.Add(1), time.Since(c.in.traffic.since)
+	c.in.traffic.sign.Store(int64(h.born)) // HELLO
+	h.told = h.report(Connected{c.event(), h.timing, h.peer})
 	if h.sweeper != nil {
 		h.beat = h.sweeper.Watch((*watched)(c), h.id, h.role)
 		c.in.alive = h.beat.Alive
 		stopKeepAlive(c.nc) // a lost one would end the connection before the heartbeat does
 	}
 	h.up.Store(true)
-	h.report(Connected{c.event(), h.timing, h.peer})
 	c.watched()
 }
 
@@ -166,7 +164,7 @@ func (c *conn) endHeartbeat() *Disconnected {
 	h.over = true
 	h.mu.Unlock()
 	reason, text := reasonOf(c.cause)
-	return &Disconnected{ConnID: c.event(), Reason: reason, Cause: text, Strikes: c.status().Strikes, Silent: c.silent(), Lifetime: time.Since(h.born)}
+	return &Disconnected{ConnID: c.event(), Reason: reason, Cause: text, Strikes: c.status().Strikes, Silent: c.silent(), Lifetime: time.Since(c.in.traffic.since) - h.born}
 }
 
 // agreed is for the end of a connection on which GOAWAY was said: either side may be
@@ -179,7 +177,7 @@ func (d *Disconnected) agreed() {
 
 // event begins an event about the connection.
 func (c *conn) event() ConnID {
-	return ConnID{Role: c.heart.role, ID: c.heart.id, Peer: c.heart.name, At: time.Now()}
+	return ConnID{Role: c.heart.role, ID: c.heart.id, Peer: c.remote, At: time.Now()}
 }
 
 // supersededBy ends a connection whose consumer has made another one.
@@ -207,6 +205,22 @@ func (c *conn) status() heartbeat.Status {
 	return c.heart.beat.Status()
 }
 
+// report counts an event, and tells observers of it unless they are too slow.
+func (p *pulse) report(event any) bool {
+	p.counts.note(event)
+	return p.events.report(event)
+}
+
+// ended counts and tells the end of a connection, to observers that know of it.
+func (h *heart) ended(d Disconnected) {
+	h.counts.note(d)
+	if h.told {
+		h.events.conclude(d)
+	} else {
+		h.events.skip()
+	}
+}
+
 // pong notes the answer to a PING of this side.
 func (h *heart) pong(sequence uint64) {
 	if h.beat == nil {
@@ -227,12 +241,8 @@ func (c *conn) signs() {
 // pinged takes a PING of the peer. An error ends the connection: there were too many.
 func (c *conn) pinged(sequence uint64) error {
 	h := &c.heart
-	now, least := time.Now(), max(h.peer, fastestPing)/2
-	if h.last.IsZero() {
-		h.credit = (earlyPings + 1) * least
-	} else {
-		h.credit = min(h.credit+now.Sub(h.last), keptPings*least)
-	}
+	now, least := time.Since(c.in.traffic.since), h.least()
+	h.credit = min(h.credit+now-h.last, keptPings*least)
 	h.last = now
 	if h.credit -= least; h.credit < 0 {
 		return c.refuse(wire.GoAwayPings, fmt.Sprintf("too many PINGs: they come less than %v apart, half of the interval that was announced", least))
@@ -248,7 +258,7 @@ type watched conn
 func (w *watched) Observe(s *spi.Snapshot) {
 	c := (*conn)(w)
 	t := &c.in.traffic
-	up := c.heart.born.Sub(t.since)
+	up := c.heart.born
 	s.InCount, s.LastIn = t.signs.Load(), max(0, time.Duration(t.sign.Load())-up)
 	s.Inflight = c.pending()
 	c.out.mu.Lock()
@@ -256,7 +266,7 @@ func (w *watched) Observe(s *spi.Snapshot) {
 	s.WriteStalled = c.out.pinging || c.out.asking
 	s.QueueBytes = int64(c.out.small.queued + c.out.large.queued)
 	if c.out.written.bytes > 0 {
-		s.LastOut = max(0, c.out.written.last.Sub(c.heart.born))
+		s.LastOut = max(0, c.out.written.last.Sub(t.since)-up)
 	}
 }
 

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -33,10 +34,12 @@ type webServer struct {
 	server   http.Server
 	json     spi.Serializer // nil: the provider does not offer it
 	hosts    []string       // allowed beside localhost and IP addresses
+	patience time.Duration  // with a client that takes no bytes; there is no heartbeat that this follows
 }
 
-func (w *webServer) init(p *Provider) {
+func (w *webServer) init(p *Provider, configured spi.Duration) {
 	w.provider = p
+	w.patience = cmp.Or(configured, defaultWriteTimeout).D()
 	w.json = p.cfg.Serializers["json"]
 	w.hosts = slices.Clone(p.cfg.HTTP.Hosts)
 	if host, _, err := net.SplitHostPort(p.cfg.Advertise); err == nil {
@@ -68,6 +71,7 @@ func (w *webServer) leave() { w.server.SetKeepAlivesEnabled(false) }
 
 // serve runs a connection to its end.
 func (w *webServer) serve(c *providerConn) {
+	tuneSocket(c.nc, max(silentFor, w.patience+time.Second))
 	nc := &webConn{resumed: resumed{c.nc, slices.Clone(c.in.unread())}, conn: c, over: make(chan struct{})}
 	c.in.close()
 	one := &oneConn{conn: make(chan net.Conn, 1), over: nc.over, addr: c.nc.LocalAddr()}
@@ -145,7 +149,7 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.provider.lobby.leave(c)
 	c.asked(1)
 	defer c.asked(-1)
-	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.provider.cfg.WriteTimeout.D())) // of small answers; larger ones set their own
+	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.patience)) // of small answers; larger ones set their own
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !w.hostAllowed(r.Host) {
 		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "host", Message: fmt.Sprintf("%q is not a name of this provider", shorten(r.Host, maxName)),

@@ -254,7 +254,7 @@ func (w *webServer) write(rw http.ResponseWriter, status int, body []byte) {
 	rw.WriteHeader(status)
 	control := http.NewResponseController(rw)
 	for part := range slices.Chunk(body, quantum) {
-		_ = control.SetWriteDeadline(time.Now().Add(w.provider.cfg.WriteTimeout.D()))
+		_ = control.SetWriteDeadline(time.Now().Add(w.patience))
 		if _, err := rw.Write(part); err != nil {
 			return // net/http closes the connection
 		}

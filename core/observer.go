@@ -9,9 +9,11 @@ import (
 // Observer is told what happens to connections. Every func may be nil. They are
 // called one after the other, in the order in which things happened, by a goroutine
 // that holds no lock: one that takes long delays other events and the log, and
-// nothing else. Events beyond 4,096 that wait are dropped and counted; see
-// [Metrics]. Close of a Consumer and Shutdown of a Provider return after the last
-// event was told.
+// nothing else. Events beyond 4,096 that wait are dropped and counted, see [Metrics];
+// the Disconnected of a Connected that was told never is. Close and Shutdown of a
+// Consumer and Shutdown of a Provider return after the last event was told: a func may
+// begin them in a goroutine of its own, and must not wait for them. Everything else
+// may be called from here.
 type Observer struct {
 	Connected        func(Connected)
 	Strike           func(Strike)
@@ -62,7 +64,7 @@ type LocalPause struct {
 }
 
 // Disconnected is the end of a connection that was Connected. There is exactly one
-// for each.
+// for each that was told.
 type Disconnected struct {
 	ConnID
 	Reason     string           // one of spi's Reason constants

@@ -94,7 +94,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	p.unpackRoom.limit = int64(cfg.Limits.Unpacked)
 	p.requests.New = func() any { return new(request) }
 	p.invoke = spi.Compose(callMethod, cfg.Interceptors...)
-	p.web.init(p)
+	p.web.init(p, cfg.WriteTimeout)
 	if files := cfg.TLS; files.Cert != "" {
 		if p.tls, err = newTLSFiles(files.load, cfg.Log, files.Cert, files.Key, files.ClientCA); err != nil {
 			return nil, err
@@ -284,7 +284,7 @@ func (p *Provider) adopt(nc net.Conn) {
 		}
 		return
 	}
-	tuneSocket(nc, p.pulse.userTimeout())
+	tuneSocket(nc, p.pulse.userTimeout(p.cfg.WriteTimeout))
 	c := newProviderConn(p, nc)
 	p.mu.Lock()
 	defer p.mu.Unlock()

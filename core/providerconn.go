@@ -31,8 +31,9 @@ type providerConn struct {
 	batch       []*request // what this read brought
 	now         time.Time  // of this read; zero: not looked at yet
 
-	maxMessage, maxMetadata uint64   // what the consumer takes
-	token, supersedes       [16]byte // the consumer's name for this connection, and for the one that it takes the place of
+	maxMessage, maxMetadata uint64    // what the consumer takes
+	token                   [16]byte  // the consumer's name for this connection
+	supersedes              *[16]byte // and for the one that it takes the place of, until that is gone; nil: none
 
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id; nil: none
@@ -60,7 +61,6 @@ type served struct {
 func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 	c := &providerConn{provider: p}
 	c.init(nc, c, p.connConfig())
-	c.heart.name = c.remote
 	return c
 }
 
@@ -86,7 +86,10 @@ func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.offered = cmp.Or(strings.Join(both, ","), "none")
 	c.mu.Unlock()
 	c.agreeCompressors(peer.Compressors)
-	c.token, c.supersedes = peer.Token, peer.Supersedes
+	c.token = peer.Token
+	if peer.Supersedes != [16]byte{} {
+		c.supersedes = &peer.Supersedes
+	}
 	return nil
 }
 
@@ -95,6 +98,7 @@ func (c *providerConn) watched() {
 	if old := c.provider.names.enter(c); old != nil {
 		old.supersededBy(c.heart.id)
 	}
+	c.supersedes = nil
 }
 
 func (c *providerConn) judged(bool) {} // there is nobody to choose another connection

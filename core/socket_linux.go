@@ -21,8 +21,8 @@ const notSentLowat = 128 << 10
 // for 15 minutes), and TCP_NOTSENT_LOWAT. It does nothing for other sockets; an
 // option that the kernel refuses is no reason to refuse the connection.
 func tuneSocket(nc net.Conn, userTimeout time.Duration) {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
+	tcp := tcpOf(nc)
+	if tcp == nil {
 		return
 	}
 	rc, err := tcp.SyscallConn()

@@ -17,8 +17,8 @@ func (t *tokens) enter(c *providerConn) (old *providerConn) {
 	if t.conns == nil {
 		t.conns = make(map[[16]byte]*providerConn)
 	}
-	if c.supersedes != [16]byte{} && c.supersedes != c.token {
-		old = t.conns[c.supersedes]
+	if c.supersedes != nil && *c.supersedes != c.token {
+		old = t.conns[*c.supersedes]
 	}
 	if _, taken := t.conns[c.token]; !taken {
 		t.conns[c.token] = c

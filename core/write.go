@@ -244,36 +244,6 @@ func (o *outbox) room(size int) *buffer {
 	return s
 }
 
-// sendControl queues a control frame, which goes before data and never waits for
-// room.
-func (o *outbox) sendControl(h wire.Header, body []byte) {
-	h.Body = uint32(len(body))
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.err == nil {
-		o.written.frames++
-		o.control = append(wire.AppendHeader(o.control, h), body...)
-	}
-}
-
-// answerPing queues a PONG, which also answers for earlier ones that still wait.
-func (o *outbox) answerPing(sequence uint64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.pinged, o.pong = true, max(o.pong, sequence)
-}
-
-// askPing queues a PING, in place of one that still waits, and flushes it.
-func (o *outbox) askPing(sequence uint64) {
-	o.mu.Lock()
-	if !o.pinging {
-		o.asked.queued = time.Now()
-	}
-	o.pinging, o.ping = o.err == nil, sequence
-	o.mu.Unlock()
-	o.kick()
-}
-
 // kick flushes what was queued without a flush.
 func (o *outbox) kick() {
 	o.mu.Lock()
@@ -349,6 +319,7 @@ func (o *outbox) next() []byte {
 	case o.current.buffer != nil:
 	case len(o.control) > 0 || o.pinged || o.pinging:
 		b := newBuffer(len(o.control) + 2*wire.HeaderSize)
+		b.b = append(b.b, o.control...) // HELLO may be among them, which nothing overtakes
 		if o.pinged {
 			b.b = wire.AppendHeader(b.b, wire.Header{Type: wire.Pong, ID: o.pong})
 			o.written.frames++
@@ -359,7 +330,6 @@ func (o *outbox) next() []byte {
 			o.pinging, o.asking = false, true
 			o.asked.writing = o.asked.queued
 		}
-		b.b = append(b.b, o.control...)
 		if o.control = o.control[:0]; cap(o.control) > fewControl { // such as HELLO, which comes once
 			o.control = nil
 		}

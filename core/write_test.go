@@ -77,8 +77,8 @@ func TestOutboxControlBeforeData(t *testing.T) {
 		for _, f := range m.read(m.kernel.state()).frames {
 			got = append(got, f.Type)
 		}
-		want := []wire.Type{wire.Request, wire.Pong, wire.Ping, wire.Request}
-		if len(got) != len(want) || got[1] != want[1] || got[2] != want[2] {
+		want := []wire.Type{wire.Request, wire.Ping, wire.Pong, wire.Request}
+		if !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
 	})
@@ -247,6 +247,20 @@ func TestOutboxAsks(t *testing.T) {
 		m.ask()
 		if m.pingWaits() {
 			t.Error("got a PING that waits after the end, want none")
+		}
+	})
+}
+
+// TestOutboxGreetsFirst: a PING whose time has come before HELLO was written does not
+// overtake it. The peer would take it for another protocol.
+func TestOutboxGreetsFirst(t *testing.T) {
+	forms(t, 1<<20, 0, func(t *testing.T, m *mailbox) {
+		m.say(wire.Hello, 0)
+		m.ask()
+		m.grow(math.MaxInt32)
+		m.check()
+		if got := m.read(m.kernel.state()).frames; len(got) != 2 || got[0].Type != wire.Hello || got[1].Type != wire.Ping {
+			t.Errorf("got %v, want HELLO, PING", m.order())
 		}
 	})
 }

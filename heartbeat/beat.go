@@ -38,7 +38,6 @@ type Beat struct {
 	slot    int64
 	place   int  // in the slot's list
 	waits   bool // it is in a list
-	early   bool // to be asked at once, after the question that is being asked
 	stopped bool
 }
 
@@ -67,8 +66,9 @@ func (b *Beat) Stop() {
 }
 
 // Pong notes the answer to a PING, and to every one before it. It returns the time
-// that it took, and false if it answers none: a number that was never sent, or one
-// that was answered before.
+// that it took (of a PING before the last eight, the least that it can have been), and
+// false if it answers none: a number that was never sent, or one that was answered
+// before.
 func (b *Beat) Pong(seq uint64) (rtt time.Duration, ok bool) {
 	now := b.age()
 	b.mu.Lock()
@@ -76,9 +76,11 @@ func (b *Beat) Pong(seq uint64) (rtt time.Duration, ok bool) {
 	if seq > b.seq || seq <= b.ack {
 		return 0, false
 	}
-	if b.seq-seq < remembered {
-		b.rtt = now - b.pinged[seq%remembered]
+	known := seq
+	if b.seq-seq >= remembered {
+		known = b.seq - remembered + 1
 	}
+	b.rtt = now - b.pinged[known%remembered]
 	b.ack = seq
 	b.pongs++
 	return b.rtt, true
@@ -94,11 +96,7 @@ func (b *Beat) Alive() {
 	s := b.sweeper
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b.stopped || s.closed {
-		return
-	}
-	if !b.waits {
-		b.early = true
+	if b.stopped || s.closed || !b.waits { // who is being asked is looked at again after that
 		return
 	}
 	s.leave(b)

@@ -195,7 +195,7 @@ func (s *Sweeper) take() (due []*Beat, wait time.Duration, ok bool) {
 	return due, time.Duration(s.next)*s.slot - now, true
 }
 
-// again puts a Beat where it is due at at, or now if a sign of life came meanwhile.
+// again puts a Beat where it is due at at.
 func (s *Sweeper) again(b *Beat, at time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,9 +204,5 @@ func (s *Sweeper) again(b *Beat, at time.Duration) {
 	}
 	slot := s.slotFrom(at)
 	b.due = time.Duration(slot) * s.slot
-	if b.early {
-		now := time.Since(s.start)
-		b.early, b.due, slot = false, now, s.slotAt(now)
-	}
 	s.enter(b, slot)
 }

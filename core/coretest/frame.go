@@ -44,6 +44,7 @@ const (
 	GoAwayShutdown     = wire.GoAwayShutdown
 	GoAwayIncompatible = wire.GoAwayIncompatible
 	GoAwayProtocol     = wire.GoAwayProtocol
+	GoAwayPings        = wire.GoAwayPings
 )
 
 // HeaderSize is the length of every frame's header, in bytes.

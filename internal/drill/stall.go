@@ -62,9 +62,14 @@ func (d *drill) stalled() {
 		d.fault("a reader of %d byte in a second was not noticed within %v", slowest, 2*latest)
 		return
 	}
+	d.await(d.cfg.Interval, func() bool { // the other side sees a reset, and may tell it first
+		_, _, ours := d.lost("consumer")
+		_, _, theirs := d.lost("a")
+		return ours && theirs
+	})
 	e, end, ok := d.lost("a")
-	if at, theirs, found := d.lost("consumer"); !ok || found && at.at.Before(e.at) {
-		e, end = at, theirs
+	if at, ours, found := d.lost("consumer"); !ok || found && end.Reason == spi.ReasonReset {
+		e, end = at, ours
 	}
 	took := e.at.Sub(d.link.ToConsumer.LastFrame())
 	switch {

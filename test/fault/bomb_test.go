@@ -111,7 +111,7 @@ func TestBombsAtProvider(t *testing.T) {
 	id := uint64(0)
 	ask := func(f coretest.Frame) coretest.Frame {
 		must(t, peer.Write(f))
-		answer, err := peer.Read()
+		answer, err := nextOf(peer)
 		must(t, err)
 		if answer.ID != f.ID {
 			t.Errorf("got %s, want the answer to call %d", answer, f.ID)
@@ -179,7 +179,7 @@ func TestManyBombs(t *testing.T) {
 			})
 			begin := time.Now()
 			for range manyBombs {
-				answer, err := peer.Read()
+				answer, err := nextOf(peer)
 				must(t, err)
 				if spi.Code(answer.Code) != b.want {
 					t.Errorf("got %s, want %v", answer, b.want)

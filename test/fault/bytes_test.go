@@ -27,10 +27,11 @@ func TestDamagedBytes(t *testing.T) {
 		checksum bool
 	}{{"without checksums", false}, {"with checksums", true}} {
 		t.Run(tt.name, func(t *testing.T) {
-			provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.checksum": tt.checksum}})
+			provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.checksum": tt.checksum, "provider.heartbeat": "none"}})
 			proxy, damaged := startProxy(t, address)
 			keys := hastyReconnect()
 			keys["consumer.checksum"] = tt.checksum
+			keys["consumer.heartbeat"] = "none" // a PING would move the bytes
 			consumer := startConsumer(t, keys, damaged)
 			call := func() (r record) { consumer.ask("call", bytesCall, &r); return r }
 			if r := call(); r.Code != 0 {

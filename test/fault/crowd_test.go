@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,13 +30,11 @@ type behaviour struct {
 	hello bool   // shakes hands
 	once  []byte // then sends this
 	drip  []byte // and then this, one byte in a second
-	ping  bool   // and then PINGs, as fast as they are taken
 }
 
 var behaviours = map[string]behaviour{
 	"silent": {},
 	"hello":  {hello: true},
-	"ping":   {hello: true, ping: true},
 	"drip":   {drip: coretest.AppendFrame(nil, coretest.Frame{Type: coretest.TypeHello, Body: make([]byte, 100)})},
 	"tls":    {once: []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 the beginning of a ClientHello")},
 	"http":   {drip: []byte("POST /Till/Echo HTTP/1.1\r\nHost: localhost\r\nX-Slow: very, very slow\r\n")},
@@ -53,14 +50,12 @@ func wholeRequest(n int) []byte {
 
 // crowdReport says what became of them.
 type crowdReport struct {
-	Open     int // connected, and with "hello" and "ping" shaken hands
-	Failed   int
-	Why      string // one reason of those that failed
-	Closed   int    // by the other side
-	Soonest  time.Duration
-	Latest   time.Duration // from a connection's beginning to its end by the other side
-	Sent     int64         // PINGs
-	Received int64         // PONGs
+	Open    int // connected, and with "hello" shaken hands
+	Failed  int
+	Why     string // one reason of those that failed
+	Closed  int    // by the other side
+	Soonest time.Duration
+	Latest  time.Duration // from a connection's beginning to its end by the other side
 }
 
 // crowdRole makes connections and watches their ends.
@@ -74,8 +69,6 @@ type crowdRole struct {
 	report crowdReport
 	lives  []time.Duration
 	left   bool // this side ends them
-
-	pings, pongs atomic.Int64
 }
 
 // startCrowd starts a process that makes the connections when it is told to
@@ -169,16 +162,10 @@ func (c *crowdRole) entered(nc net.Conn, err error) {
 func (c *crowdRole) live(nc net.Conn, begin time.Time) {
 	var talker sync.WaitGroup
 	gone := make(chan struct{})
-	if does := behaviours[c.args.Behave]; does.ping {
-		talker.Go(func() { c.ping(nc) })
-	} else {
-		talker.Go(func() { drip(nc, does.drip, gone) })
-	}
+	talker.Go(func() { drip(nc, behaviours[c.args.Behave].drip, gone) })
 	var b [4 << 10]byte
 	for {
-		n, err := nc.Read(b[:])
-		c.pongs.Add(int64(n) / coretest.HeaderSize)
-		if err != nil {
+		if _, err := nc.Read(b[:]); err != nil {
 			break
 		}
 	}
@@ -210,27 +197,10 @@ func drip(nc net.Conn, b []byte, gone <-chan struct{}) {
 	}
 }
 
-// ping sends PINGs until the connection ends.
-func (c *crowdRole) ping(nc net.Conn) {
-	const batch = 100
-	var b []byte
-	for n := uint64(1); ; n += batch {
-		b = b[:0]
-		for i := range uint64(batch) {
-			b = coretest.AppendFrame(b, coretest.Frame{Type: coretest.TypePing, ID: n + i})
-		}
-		if _, err := nc.Write(b); err != nil {
-			return
-		}
-		c.pings.Add(batch)
-	}
-}
-
 func (c *crowdRole) reported() crowdReport {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.report
-	r.Sent, r.Received = c.pings.Load(), c.pongs.Load()
 	if len(c.lives) > 0 {
 		r.Soonest, r.Latest = slices.Min(c.lives), slices.Max(c.lives)
 	}
@@ -263,7 +233,6 @@ func all(t *testing.T, crowds []*proc, do string) crowdReport {
 			continue
 		}
 		sum.Open, sum.Failed, sum.Closed = sum.Open+r.Open, sum.Failed+r.Failed, sum.Closed+r.Closed
-		sum.Sent, sum.Received = sum.Sent+r.Sent, sum.Received+r.Received
 		sum.Soonest, sum.Latest = min(sum.Soonest, r.Soonest), max(sum.Latest, r.Latest)
 		if r.Why != "" {
 			sum.Why = r.Why

@@ -54,6 +54,23 @@ func (h *healthy) judge() (before, during time.Duration) {
 	return b.p99(), d.p99()
 }
 
+// strikes returns how many heartbeats of the consumer were not answered. None may have
+// been in a row, nor may a connection have ended.
+func (h *healthy) strikes() int {
+	h.t.Helper()
+	told := h.proc.events()
+	told.check(h.t)
+	for _, e := range told.of(eventStrike) {
+		if e.Strikes > 1 {
+			h.t.Errorf("got strike %d at the healthy consumer, want none after the first", e.Strikes)
+		}
+	}
+	for _, e := range told.of(eventDisconnected) {
+		h.t.Errorf("got a healthy connection ended (%s), want none", e.Reason)
+	}
+	return len(told.of(eventStrike))
+}
+
 // undisturbed holds healthy calls during a fault against those before it: none
 // failed, and their 99th percentile stayed in proportion. The bound is wide, and
 // does not count below the floor, nor for as long as the machine let nobody run: a

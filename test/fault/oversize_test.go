@@ -159,12 +159,12 @@ func TestSkippedAtProvider(t *testing.T) {
 			must(t, peer.Write(f))
 			id += 1 << 20
 			must(t, peer.Write(coretest.Request(id, "Till", "Echo", []byte(`"x"`))))
-			refusal, err := peer.Read()
+			refusal, err := nextOf(peer)
 			must(t, err)
 			if refusal.Type != coretest.TypeError || spi.Code(refusal.Code) != spi.ResourceExhausted || refusal.ID != id-1<<20 {
 				t.Errorf("%s: got %s, want RESOURCE_EXHAUSTED for call %d", tt.name, refusal, id-1<<20)
 			}
-			answer, err := peer.Read()
+			answer, err := nextOf(peer)
 			must(t, err)
 			if answer.Type != coretest.TypeResponse || string(answer.Body) != `"x"` {
 				t.Errorf("%s: got %s for the next call, want it answered", tt.name, answer)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ type providerArgs struct {
 
 // providerRole is a provider made by the facade. SIGTERM drains and ends it as
 // [bhrpc.Serve] does: with 0 if nothing was cut off.
-type providerRole struct{}
+type providerRole struct{ service *till }
 
 // startProvider starts a provider process and returns where it listens.
 func startProvider(t *testing.T, args providerArgs) (*proc, string) {
@@ -72,10 +73,13 @@ func newProviderRole(raw json.RawMessage) (role, any, error) {
 		}
 		os.Exit(0)
 	}()
-	return providerRole{}, p.Addr().String(), nil
+	return providerRole{service}, p.Addr().String(), nil
 }
 
-func (providerRole) obey(do string, _ json.RawMessage) (any, error) {
+func (p providerRole) obey(do string, _ json.RawMessage) (any, error) {
+	if do == "hanging" { // how many calls of Hang are under way
+		return p.service.hanging.Load(), nil
+	}
 	return nil, fmt.Errorf("a provider has no such command")
 }
 
@@ -99,7 +103,10 @@ func open(keys map[string]any, key string, value any) (*bhrpc.App, error) {
 
 // till is the service of the tests. It is served under two names: calls of Till are
 // not idempotent, calls of SafeTill are declared to be.
-type till struct{ journal *os.File }
+type till struct {
+	journal *os.File
+	hanging atomic.Int64
+}
 
 // Book notes that call id was executed, and then takes a while, so that there is
 // always a call under way. What it has noted survives the death of the process.
@@ -119,7 +126,9 @@ func (*till) Size(text string) (int, error) { return len(text), nil }
 func (*till) Print(n int) (string, error) { return strings.Repeat("x", n), nil }
 
 // Hang returns when its caller gives up or is gone.
-func (*till) Hang(ctx context.Context) error {
+func (t *till) Hang(ctx context.Context) error {
+	t.hanging.Add(1)
+	defer t.hanging.Add(-1)
 	<-ctx.Done()
 	return ctx.Err()
 }

@@ -127,6 +127,7 @@ func TestKilledProvider(t *testing.T) {
 	if got := p.consumer.log.count("disconnected"); got != kills {
 		t.Errorf("got %d connections lost, want one per kill: %d", got, kills)
 	}
+	p.foundOut(killed)
 	safe, other := h.of("SafeTill"), h.of("Till")
 	twice := 0
 	for _, c := range safe.Calls {
@@ -136,6 +137,21 @@ func TestKilledProvider(t *testing.T) {
 	}
 	row(t, "4", "%d kills under %d calls/s: idempotent calls=%d, idempotent failed=%d, %d of them executed twice; other calls=%d failed=%d, none executed twice; called again %v after it was back",
 		kills, restartLoad.Rate, safe.Begun, len(safe.failed()), twice, other.Begun, len(other.failed()), back.Round(time.Millisecond))
+}
+
+// foundOut checks that every kill ended one connection, at once and without a strike.
+func (p *pair) foundOut(killed []time.Time) {
+	p.t.Helper()
+	told := p.consumer.events()
+	told.check(p.t, spi.ReasonEOF, spi.ReasonReset)
+	if n := len(told.of(eventStrike)); n > 0 {
+		p.t.Errorf("got %d strikes of providers that were killed, want none", n)
+	}
+	for i, e := range told.of(eventDisconnected) {
+		if limit := 50*time.Millisecond + endSlack; i < len(killed) && e.At.Sub(killed[i]) > limit {
+			p.t.Errorf("got the consumer to find out %v after kill %d, want it within %v", e.At.Sub(killed[i]), i+1, limit)
+		}
+	}
 }
 
 // lostTogether holds the calls that one kill cost against what may be lost: those

@@ -26,6 +26,8 @@ type role interface {
 // roles start a role; what they return beside it is told to the test as the answer
 // to the start.
 var roles = map[string]func(args json.RawMessage) (role, any, error){
+	"cycler":   newCyclerRole,
+	"doors":    newDoorsRole,
 	"provider": newProviderRole,
 	"consumer": newConsumerRole,
 	"crowd":    newCrowdRole,

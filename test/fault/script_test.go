@@ -82,3 +82,16 @@ func (s *script) answerTo(request coretest.Frame) []byte {
 	}
 	return coretest.AppendFrame(nil, f)
 }
+
+// nextOf returns the next frame that is no heartbeat, which it answers.
+func nextOf(peer *coretest.Peer) (coretest.Frame, error) {
+	for {
+		f, err := peer.Read()
+		if err != nil || f.Type != coretest.TypePing {
+			return f, err
+		}
+		if err := peer.Write(coretest.Frame{Type: coretest.TypePong, ID: f.ID}); err != nil {
+			return f, err
+		}
+	}
+}

@@ -3,7 +3,9 @@
 package fault_test
 
 import (
+	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -18,10 +20,48 @@ import (
 // kernel takes no more, which may try a second time, and what the machine adds.
 const stallSlack = 4 * time.Second
 
+// staller is who finds out about a peer that takes no bytes, and how soon.
+type staller struct {
+	name        string
+	heartbeat   any    // value of the key
+	timeout     string // value of the key write_timeout
+	least, most time.Duration
+	reasons     []string
+}
+
+// stallers are the write timeout alone, and a heartbeat that is quicker.
+func stallers() []staller {
+	const timeout = 3 * time.Second
+	least, most := quickBeat.deadAfter()
+	return []staller{
+		{"write timeout 3s", "none", timeout.String(), timeout, timeout + stallSlack, []string{spi.ReasonWriteStalled}},
+		{"heartbeat 200ms", quickBeat.key(), "0s", least, most, []string{spi.ReasonHeartbeatTimeout, spi.ReasonWriteStalled}},
+	}
+}
+
+// noticed waits until a process has lost its connection with a peer, "" for any, and
+// holds when and why against who is to find out.
+func (s staller) noticed(t *testing.T, p *proc, peer string, since time.Time) (lost event, took time.Duration) {
+	t.Helper()
+	lost = ended(t, p, peer, 1, s.most+time.Second)
+	took = lost.At.Sub(since)
+	if took < s.least && lost.Silent < s.least || took > s.most || !slices.Contains(s.reasons, lost.Reason) {
+		t.Errorf("got it disconnected after %v, %v of silence, for %s, want it after %v to %v for one of %q", took, lost.Silent, lost.Reason, s.least, s.most, s.reasons)
+	}
+	return lost, took
+}
+
 // TestProviderStopsReading: a provider that takes no more bytes costs its consumer
 // the write queue and the calls that chose it, which end in time; it is disconnected
-// after the write timeout, and the calls to others go on.
+// after the write timeout, or three strikes if they are sooner, and the calls to others
+// go on.
 func TestProviderStopsReading(t *testing.T) {
+	for _, by := range stallers() {
+		t.Run(by.name, func(t *testing.T) { providerStopsReading(t, by) })
+	}
+}
+
+func providerStopsReading(t *testing.T, by staller) {
 	for _, tt := range []struct {
 		name   string
 		freeze func(provider *proc, p *proxy)
@@ -32,18 +72,17 @@ func TestProviderStopsReading(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			const (
-				writeTimeout = 3 * time.Second
-				queue        = 4 * mib
-				size         = 60_000
-				waiting      = 100                            // callers, at the rate and with the timeout of the load
-				most         = queue + waiting*3*size + 8*mib // queue; text, answer, and buffer of each caller; pools
+				queue   = 4 * mib
+				size    = 60_000
+				waiting = 100                            // callers, at the rate and with the timeout of the load
+				most    = queue + waiting*3*size + 8*mib // queue; text, answer, and buffer of each caller; pools
 			)
 			load := loadArgs{Methods: []string{"Till.Size"}, Rate: 200, Timeout: time.Second, Size: size}
 			frozen, behind := startProvider(t, providerArgs{})
 			proxy, a := startProxy(t, behind)
 			_, b := startProvider(t, providerArgs{})
 			keys := quickReconnect()
-			keys["consumer.write_timeout"], keys["consumer.handshake_timeout"] = writeTimeout.String(), "1s"
+			keys["consumer.write_timeout"], keys["consumer.heartbeat"], keys["consumer.handshake_timeout"] = by.timeout, by.heartbeat, "1s"
 			keys["consumer.loadbalancer"] = "round-robin"
 			consumer := startConsumer(t, keys, a, b)
 			consumer.ask("call", load, nil)
@@ -54,20 +93,16 @@ func TestProviderStopsReading(t *testing.T) {
 			pass(2 * time.Second)
 			broken := time.Now()
 			tt.freeze(frozen, proxy)
-			pass(writeTimeout * 2 / 3)
+			pass(by.least * 2 / 3)
 			cost := consumer.figures().since(idle)
-			gone := within(writeTimeout+stallSlack, func() bool { return consumer.log.count("disconnected", "reason=write_stalled", a) > 0 })
-			lost := time.Now()
-			took := lost.Sub(broken)
+			end, took := by.noticed(t, consumer, a, broken)
+			lost := end.At
 			tt.thaw(frozen, proxy)
 			healed := time.Now()
 			pass(backWithin + time.Second)
 			var h history
 			consumer.ask("history", nil, &h)
 
-			if !gone || took < writeTimeout || took > writeTimeout+stallSlack {
-				t.Errorf("got the provider disconnected (%v) after %v, want it after %v", gone, took, writeTimeout)
-			}
 			if cost.Live > most {
 				t.Errorf("got %+v, want at most %d bytes", cost, most)
 			}
@@ -87,53 +122,64 @@ func TestProviderStopsReading(t *testing.T) {
 					t.Errorf("call %d: got %s", c.ID, c.Message)
 				}
 			}
-			if unsent == 0 {
+			if unsent == 0 && by.least > load.Timeout {
 				t.Error("got no call that waited for room until its deadline, want some")
 			}
 			for _, c := range h.between(healed.Add(backWithin), time.Now()).failed() {
 				t.Errorf("call %d after the fault: %s", c.ID, c.Message)
 			}
+			consumer.events().check(t, by.reasons...)
+			quiet(t, consumer, b)
 			before, during := h.between(begin, broken).at(b), h.between(broken, lost.Add(-load.Timeout-endSlack)).at(b)
-			undisturbed(t, before, during)
-			row(t, "13a", "%s: disconnected after %v (write timeout %v), %d calls ended at their deadline unsent, %.1f MiB more; the other endpoint's p99 %v → %v",
-				tt.name, took.Round(10*time.Millisecond), writeTimeout, unsent, float64(cost.Live)/mib, before.p99(), during.p99())
+			other := "without a strike"
+			if by.least > load.Timeout { // or all that was queued goes to the other one at the end
+				undisturbed(t, before, during)
+				other = fmt.Sprintf("p99 %v → %v", before.p99(), during.p99())
+			}
+			row(t, "13a", "%s, %s: disconnected after %v (%s, %d strikes), %d calls ended at their deadline unsent, %.1f MiB more; the other endpoint %s",
+				tt.name, by.name, took.Round(10*time.Millisecond), end.Reason, end.Strikes, unsent, float64(cost.Live)/mib, other)
 		})
 	}
 }
 
 // TestConsumerReadsSlowly: a consumer that asks for much and reads little is
-// disconnected after the write timeout, and the others notice nothing.
+// disconnected after the write timeout, or three strikes if they are sooner, and the
+// others notice nothing.
 func TestConsumerReadsSlowly(t *testing.T) {
+	for _, by := range stallers() {
+		t.Run(by.name, func(t *testing.T) { consumerReadsSlowly(t, by) })
+	}
+}
+
+func consumerReadsSlowly(t *testing.T, by staller) {
 	const (
-		writeTimeout = 3 * time.Second
-		requests     = 100
-		size         = 250_000
-		queue        = 4 * mib
-		most         = queue + requests*2*size + 8*mib // queue; result and buffer of each handler that waits for room in it; pools
+		requests = 100
+		size     = 250_000
+		queue    = 4 * mib
+		most     = queue + requests*2*size + 8*mib // queue; result and buffer of each handler that waits for room in it; pools
 	)
-	provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.write_timeout": writeTimeout.String()}})
-	h := startHealthy(t, address)
+	provider, address := startProvider(t, providerArgs{Keys: map[string]any{"provider.write_timeout": by.timeout, "provider.heartbeat": by.heartbeat}})
+	h := startHealthyWith(t, map[string]any{"consumer.heartbeat": quickBeat.key()}, address)
 	leaks := leakCheck(t, requests, provider)
 	idle := provider.figures()
 	stop := slowReader(t, address, requests, size)
 	begin := time.Now()
-	pass(writeTimeout * 2 / 3)
+	pass(by.least * 2 / 3)
 	cost := provider.figures().since(idle)
-	gone := within(writeTimeout+stallSlack, func() bool {
-		return provider.log.count("disconnected a consumer", "reason=write_stalled") > 0
-	})
-	took := time.Since(begin)
+	end, took := by.noticed(t, provider, "", begin)
+	for h.tooShort() {
+		pass(100 * time.Millisecond)
+	}
 	before, during := h.judge()
 	stop()
-	if !gone || took < writeTimeout || took > writeTimeout+stallSlack {
-		t.Errorf("got the consumer disconnected (%v) after %v, want it after %v", gone, took, writeTimeout)
-	}
+	provider.events().check(t, by.reasons...)
+	h.strikes()
 	if cost.Live > most {
 		t.Errorf("got %+v, want at most %d bytes", cost, most)
 	}
 	leaks()
-	row(t, "13b", "%d answers of %d bytes for a consumer that reads 1 KiB/s: disconnected after %v (write timeout %v), %.1f MiB more; healthy p99 %v → %v",
-		requests, size, took.Round(10*time.Millisecond), writeTimeout, float64(cost.Live)/mib, before, during)
+	row(t, "13b", "%d answers of %d bytes for a consumer that reads 1 KiB/s, %s: disconnected after %v (%s, %d strikes), %.1f MiB more; healthy p99 %v → %v",
+		requests, size, by.name, took.Round(10*time.Millisecond), end.Reason, end.Strikes, float64(cost.Live)/mib, before, during)
 }
 
 // slowReader asks for answers and reads 1 KiB of them each second, until the
