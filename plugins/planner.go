@@ -14,26 +14,15 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// Register adds the load balancers of the plugin to cat, as if they were linked in;
-// its other extensions are not added yet. Errors: those of [spi.Point.Add]; what was
-// added before one stays.
-func (p *Plugin) Register(cat *spi.Catalog) error {
-	for _, info := range p.extensions {
-		if info.Kind != cat.LoadBalancers.Kind() {
-			continue
+// addBalancer adds a load balancer that picks by the plugin's plans.
+func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
+	return cat.LoadBalancers.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.LoadBalancer, error) {
+		if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
+			return nil, err
 		}
-		err := cat.LoadBalancers.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.LoadBalancer, error) {
-			if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
-				return nil, err
-			}
-			remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}}
-			return &balancer{spi.FromPlanner(remote, env), remote}, nil
-		})
-		if err != nil {
-			return fmt.Errorf("register the extensions of plugin %q: %w", p.name, err)
-		}
-	}
-	return nil
+		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}}
+		return &balancer{spi.FromPlanner(remote, env), remote}, nil
+	})
 }
 
 // balancer picks locally by the plans of a plugin.
@@ -60,6 +49,7 @@ type planner struct {
 	mu     sync.Mutex // held while a plan is asked for, which its context bounds
 	stream grpc.BidiStreamingClient[pluginv1.PlanRequest, pluginv1.PlanReply]
 	cancel context.CancelFunc // of stream; nil without one
+	from   uint64             // generation of the stream
 	number uint64             // of the last request
 }
 
@@ -70,43 +60,59 @@ func (p *planner) Plan(ctx context.Context, stats spi.Stats) (spi.Plan, error) {
 	reply, err := p.ask(ctx, stats)
 	if err != nil {
 		p.hangUp()
-		return spi.Plan{}, fmt.Errorf("ask plugin %q: %w", p.plugin.name, err)
+		return spi.Plan{}, fmt.Errorf("ask plugin %q: %w", p.plugin.cfg.Name, err)
 	}
 	if reply.GetError() != "" {
-		return spi.Plan{}, fmt.Errorf("plugin %q has no plan: %s", p.plugin.name, reply.GetError())
+		return spi.Plan{}, fmt.Errorf("plugin %q has no plan: %s", p.plugin.cfg.Name, reply.GetError())
 	}
 	weights, err := weigh(reply.GetShares(), stats.Endpoints)
 	if err != nil {
-		return spi.Plan{}, fmt.Errorf("plan of plugin %q refused: %w", p.plugin.name, err)
+		return spi.Plan{}, fmt.Errorf("plan of plugin %q refused: %w", p.plugin.cfg.Name, err)
 	}
 	return spi.Plan{Weights: weights}, nil
 }
 
 func (p *planner) ask(ctx context.Context, stats spi.Stats) (*pluginv1.PlanReply, error) {
+	g, err := p.plugin.use()
+	if err != nil {
+		return nil, err
+	}
+	defer g.release()
+	if g.number != p.from {
+		p.hangUp()
+	}
 	if p.cancel == nil {
-		streamCtx, cancel := context.WithCancel(context.Background())
-		stream, err := p.plugin.balancers.Plan(streamCtx)
-		if err != nil {
-			cancel()
+		if err := p.call(g); err != nil {
 			return nil, err
-		}
-		p.stream, p.cancel, p.number = stream, cancel, 0
-		if err := stream.Send(&pluginv1.PlanRequest{Generation: firstGeneration, Open: p.open}); err != nil && !errors.Is(err, io.EOF) {
-			return nil, err // io.EOF: Recv knows why
 		}
 	}
 	stop := context.AfterFunc(ctx, p.cancel)
 	defer stop()
 	p.number++
-	request := &pluginv1.PlanRequest{Generation: firstGeneration, Number: p.number, Endpoints: sentStats(stats.Endpoints)}
+	request := &pluginv1.PlanRequest{Generation: g.number, Number: p.number, Endpoints: sentStats(stats.Endpoints)}
 	if err := p.stream.Send(request); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	reply, err := p.stream.Recv()
-	if err == nil && (reply.GetGeneration() != firstGeneration || reply.GetNumber() != p.number) {
-		err = fmt.Errorf("answer %d of generation %d to request %d of generation %d", reply.GetNumber(), reply.GetGeneration(), p.number, firstGeneration)
+	if err == nil && (reply.GetGeneration() != g.number || reply.GetNumber() != p.number) {
+		err = fmt.Errorf("answer %d of generation %d to request %d of generation %d", reply.GetNumber(), reply.GetGeneration(), p.number, g.number)
 	}
 	return reply, err
+}
+
+// call opens the stream.
+func (p *planner) call(g *generation) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	stream, err := pluginv1.NewLoadBalancerClient(g.conn).Plan(ctx)
+	if err != nil {
+		cancel()
+		return err
+	}
+	p.stream, p.cancel, p.from, p.number = stream, cancel, g.number, 0
+	if err := stream.Send(&pluginv1.PlanRequest{Generation: g.number, Open: p.open}); err != nil && !errors.Is(err, io.EOF) {
+		return err // io.EOF: Recv knows why
+	}
+	return nil
 }
 
 // hangUp ends the stream. mu is held.

@@ -59,10 +59,11 @@ func TestLoadBalancerOfAPlugin(t *testing.T) {
 	if allocs := testing.AllocsPerRun(100, func() { _, _ = picker.Pick(info) }); allocs != 0 {
 		t.Errorf("Pick: got %v allocations, want 0", allocs)
 	}
-	if err := syscall.Kill(p.process.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+	g := p.ready.Load()
+	if err := syscall.Kill(g.process.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-p.Exited()
+	<-g.exited()
 	if picker, err = lb.Build(endpoints("a", "c")); err != nil {
 		t.Fatal(err)
 	}

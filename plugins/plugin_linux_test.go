@@ -19,7 +19,7 @@ import (
 
 // asPlugin returns the configuration of this test binary in a role, in a directory
 // and with a TMPDIR of its own.
-func asPlugin(t *testing.T, role string) (cfg Config, tmp string) {
+func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	t.Helper()
 	program, err := os.ReadFile(os.Args[0])
 	if err != nil {
@@ -39,7 +39,7 @@ func asPlugin(t *testing.T, role string) (cfg Config, tmp string) {
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	sum := sha256.Sum256(program)
-	return Config{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role}}, tmp
+	return spi.PluginConfig{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role}}, tmp
 }
 
 func quiet() logrus.FieldLogger {
@@ -67,8 +67,8 @@ func TestOpen(t *testing.T) {
 		len(got[0].Fields) != 1 || got[0].Fields[0].Default != "3" {
 		t.Errorf("Extensions: got %+v, want loadbalancer first of plugin acme with the key share, 3", got)
 	}
-	if p.Hash() != cfg.SHA256 {
-		t.Errorf("Hash: got %s, want %s", p.Hash(), cfg.SHA256)
+	if got := p.ready.Load().hash; got != cfg.SHA256 {
+		t.Errorf("hash: got %s, want %s", got, cfg.SHA256)
 	}
 	tests := []struct {
 		name, kind, extension, with string
@@ -103,13 +103,13 @@ func TestOpen(t *testing.T) {
 func TestOpenFails(t *testing.T) {
 	tests := []struct {
 		name, role string
-		change     func(c *Config)
+		change     func(c *spi.PluginConfig)
 		want       string
 	}{
-		{"another program", "plugin", func(c *Config) { c.SHA256 = strings.Repeat("0", 64) }, "checksum differs"},
+		{"another program", "plugin", func(c *spi.PluginConfig) { c.SHA256 = strings.Repeat("0", 64) }, "checksum differs"},
 		{"ends without a handshake", "environment", nil, "start plugin \"acme\""},
-		{"never answers", "wait", func(c *Config) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "timeout while waiting"},
-		{"no configuration", "plugin", func(c *Config) { c.Path = "" }, "absolute path"},
+		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "timeout while waiting"},
+		{"no configuration", "plugin", func(c *spi.PluginConfig) { c.Path = "acme" }, "absolute path"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -137,16 +137,17 @@ func TestCloseOfOneThatDoesNotAnswer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := syscall.Kill(p.process.cmd.Process.Pid, signal); err != nil {
+			g := p.ready.Load()
+			if err := syscall.Kill(g.process.cmd.Process.Pid, signal); err != nil {
 				t.Fatal(err)
 			}
 			if signal == syscall.SIGKILL {
-				<-p.Exited()
+				<-g.exited()
 			}
 			if err := p.Close(); err != nil {
 				t.Errorf("Close: got %v, want nothing", err)
 			}
-			<-p.Exited()
+			<-g.exited()
 			wantEmpty(t, tmp)
 		})
 	}
@@ -165,9 +166,10 @@ func TestServeEndsWithTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	p.process.lifeline.Close() // as the end of the host does
-	<-p.Exited()
-	if got := p.process.exitText(); got != "exit status 0" {
+	g := p.ready.Load()
+	g.process.lifeline.Close() // as the end of the host does
+	<-g.exited()
+	if got := g.process.exitText(); got != "exit status 0" {
 		t.Errorf("end: got %q, want %q", got, "exit status 0")
 	}
 }

@@ -137,34 +137,3 @@ func TestRoomSweeps(t *testing.T) {
 		t.Errorf("room with a path too long for sockets: got %v, want an error that names TMPDIR", err)
 	}
 }
-
-func TestConfigValidate(t *testing.T) {
-	good := Config{Name: "acme", Path: "/opt/acme", SHA256: strings.Repeat("ab", 32), Env: map[string]string{"TZ": "UTC"}}
-	tests := []struct {
-		name   string
-		change func(c *Config)
-		want   string
-	}{
-		{"good", func(*Config) {}, ""},
-		{"unverified", func(c *Config) { c.SHA256, c.AllowUnverified = "", true }, ""},
-		{"name", func(c *Config) { c.Name = "Acme" }, `name: "Acme" is not`},
-		{"relative path", func(c *Config) { c.Path = "acme" }, `path: "acme" is not`},
-		{"no hash", func(c *Config) { c.SHA256 = "" }, "sha256: missing"},
-		{"short hash", func(c *Config) { c.SHA256 = "abcd" }, "64 hexadecimal digits"},
-		{"variable", func(c *Config) { c.Env = map[string]string{"A=B": ""} }, `env: "A=B" is no name`},
-		{"negative", func(c *Config) { c.MaxFiles = -1 }, "max_files: is negative"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			c := good
-			tt.change(&c)
-			err := c.Validate()
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("Validate: got %v, want %q", err, tt.want)
-			}
-		})
-	}
-	if got, want := (Config{}).filled().MaxFiles, Defaults().MaxFiles; got != want {
-		t.Errorf("filled: got %d files, want %d", got, want)
-	}
-}

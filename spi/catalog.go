@@ -13,6 +13,10 @@ type Catalog struct {
 	Registries    *Point[Registry]
 	Compressors   *Point[Compressor]
 	Interceptors  *Point[Interceptor]
+
+	// PluginLoader starts the programs that the key plugins names. nil: none is linked
+	// in, and the key is refused.
+	PluginLoader PluginLoader
 }
 
 // NewCatalog returns a Catalog of empty points.
