@@ -108,7 +108,7 @@ func TestOpenFails(t *testing.T) {
 	}{
 		{"another program", "plugin", func(c *spi.PluginConfig) { c.SHA256 = strings.Repeat("0", 64) }, "checksum differs"},
 		{"ends without a handshake", "environment", nil, "start plugin \"acme\""},
-		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "timeout while waiting"},
+		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "within 200ms (start_timeout)"},
 		{"no configuration", "plugin", func(c *spi.PluginConfig) { c.Path = "acme" }, "absolute path"},
 	}
 	for _, tt := range tests {
