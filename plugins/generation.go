@@ -141,7 +141,7 @@ func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err erro
 		return err
 	case strings.Contains(err.Error(), "incompatible"):
 		return fmt.Errorf("it speaks another version of the plugin protocol than this host, which speaks %d: %w", protocolVersion, err)
-	case isClosed(g.process.exited):
+	case g.process.endsWithin(drainTime): // its output may end a moment before
 		words = "it ended, " + g.process.exitText() + ", without saying that it is ready"
 	default:
 		words = "what it says is no handshake"

@@ -236,6 +236,18 @@ func isHandshake(line []byte) bool {
 	return string(parts[2]) == "unix" || string(parts[2]) == "tcp"
 }
 
+// endsWithin waits for the end of the process.
+func (p *process) endsWithin(limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 // exitText says how a process ended, for people.
 func (p *process) exitText() string {
 	<-p.exited

@@ -41,7 +41,11 @@ func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, p
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	defer func() { err = errors.Join(err, closeOpened(balancer)) }()
+	defer func() {
+		if closed := closeOpened(balancer); err == nil {
+			err = closed
+		}
+	}()
 	planner, err := plannerOf(name, balancer)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())

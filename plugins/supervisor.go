@@ -52,6 +52,7 @@ func (p *Plugin) supervise(ctx, startup context.Context, first chan<- error) {
 		p.enter(stateStarting)
 		if g, err = p.start(startup, p.sha256); err == nil {
 			p.extensions = g.extensions
+			p.publish(g)
 		}
 		first <- err
 		if err != nil {

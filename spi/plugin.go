@@ -60,7 +60,7 @@ type PluginConfig struct {
 // PluginLimits bounds what a plugin process may use. Only Linux has them.
 type PluginLimits struct {
 	NoFile int  `json:"nofile" doc:"files it may have open; 0: 1024"`
-	Memory Size `json:"memory" doc:"bytes of private memory it may have; 0: no limit"`
+	Memory Size `json:"memory" doc:"bytes of private memory that it may map, of which a Go program needs 256MiB to begin with; 0: no limit"`
 }
 
 // PluginRestart says when a plugin that ended is started again: after a random time
@@ -153,7 +153,7 @@ func (c PluginConfig) Validate() error {
 		within("call_timeout", c.CallTimeout, Duration(time.Millisecond), Duration(time.Minute)),
 		within("max_inflight", c.MaxInflight, 1, 1<<16),
 		within("limits.nofile", c.Limits.NoFile, 32, 1<<20),
-		within("limits.memory", c.Limits.Memory, 32<<20, math.MaxInt64),
+		within("limits.memory", c.Limits.Memory, 64<<20, math.MaxInt64),
 		within("restart.base", c.Restart.Base, Duration(time.Millisecond), Duration(time.Hour)),
 		within("restart.cap", c.Restart.Cap, Duration(time.Millisecond), Duration(time.Hour)),
 		within("restart.max_starts", c.Restart.MaxStarts, 1, 1<<20),
