@@ -66,7 +66,7 @@ func Open(ctx context.Context, cfg spi.PluginConfig, log logrus.FieldLogger) (*P
 		return nil, err
 	}
 	first := make(chan error, 1)
-	p.begin(ctx, first)
+	p.begin(&firstStart{ctx, first})
 	if err := <-first; err != nil {
 		return nil, fmt.Errorf("start plugin %q: %w", cfg.Name, errors.Join(err, p.Close()))
 	}
@@ -85,7 +85,7 @@ func openLater(cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
 			p.extensions = append(p.extensions, spi.Info{Kind: kind, Name: name, Doc: "Not known before the plugin runs.", Source: "plugin " + cfg.Name})
 		}
 	}
-	p.begin(nil, nil)
+	p.begin(nil)
 	return p, nil
 }
 
@@ -107,9 +107,9 @@ func newPlugin(cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
 }
 
 // begin starts the supervisor.
-func (p *Plugin) begin(startup context.Context, first chan<- error) {
+func (p *Plugin) begin(first *firstStart) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.running.Go(func() { p.supervise(p.ctx, startup, first) })
+	p.running.Go(func() { p.supervise(p.ctx, first) })
 }
 
 // enter notes a state.

@@ -40,9 +40,15 @@ type order struct {
 	done   chan<- error // gets one value
 }
 
-// supervise walks the states until ctx ends. first gets the result of the first
-// start, which startup bounds; without them the plugin begins as one that ended.
-func (p *Plugin) supervise(ctx, startup context.Context, first chan<- error) {
+// firstStart is the start that somebody waits for.
+type firstStart struct {
+	ctx  context.Context // bounds it
+	done chan<- error    // gets one value
+}
+
+// supervise walks the states until ctx ends. Without a first start the plugin begins as
+// one that ended.
+func (p *Plugin) supervise(ctx context.Context, first *firstStart) {
 	runtime.LockOSThread() // processes end with the thread that started them; this one ends after them
 	defer p.enter(stateStopped)
 	p.gone = time.Now()
@@ -50,11 +56,11 @@ func (p *Plugin) supervise(ctx, startup context.Context, first chan<- error) {
 	if first != nil {
 		var err error
 		p.enter(stateStarting)
-		if g, err = p.start(startup, p.sha256); err == nil {
+		if g, err = p.start(first.ctx, p.sha256); err == nil {
 			p.extensions = g.extensions
 			p.publish(g)
 		}
-		first <- err
+		first.done <- err
 		if err != nil {
 			return
 		}
@@ -76,7 +82,7 @@ func (p *Plugin) supervise(ctx, startup context.Context, first chan<- error) {
 func (p *Plugin) run(ctx context.Context, g *generation) *generation {
 	p.publish(g)
 	since := time.Now()
-	why, asked := p.watch(ctx, g)
+	asked, why := p.watch(ctx, g)
 	if asked != nil {
 		return p.replace(ctx, g, asked)
 	}
@@ -104,25 +110,25 @@ var errExited = errors.New("the process ended")
 
 // watch waits for what ends a process that is ready: its own end, a health check that
 // failed too often, answers that are late, an order, or the end of ctx.
-func (p *Plugin) watch(ctx context.Context, g *generation) (why error, asked *order) {
+func (p *Plugin) watch(ctx context.Context, g *generation) (asked *order, why error) {
 	ticks := time.NewTicker(healthEvery)
 	defer ticks.Stop()
 	failed := 0
 	for {
 		select {
 		case <-ctx.Done():
-			return errStopped, nil
+			return nil, errStopped
 		case <-g.exited():
-			return errExited, nil
+			return nil, errExited
 		case <-g.stuck:
-			return errLate, nil
+			return nil, errLate
 		case o := <-p.orders:
-			return nil, &o
+			return &o, nil
 		case <-ticks.C:
 			if g.healthy(ctx) {
 				failed = 0
 			} else if failed++; failed == healthStrikes {
-				return errHealth, nil
+				return nil, errHealth
 			}
 		}
 	}
