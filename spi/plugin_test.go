@@ -31,7 +31,9 @@ func TestPluginConfigValidate(t *testing.T) {
 		{"failure of an unknown kind", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"loadbalanser": "p2c"} }, `did you mean "loadbalancer"?`},
 		{"last plan of a serializer", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"serializer": spi.LastGood} }, "on_failure.serializer: only a loadbalancer has a last plan"},
 		{"failure without a name", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"heartbeat": ""} }, "on_failure.heartbeat: names nothing"},
-		{"failure", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"heartbeat": spi.Fail, "loadbalancer": spi.LastGood, "proxy": "reflect"} }, ""},
+		{"failure", func(c *spi.PluginConfig) {
+			c.OnFailure = map[string]string{"heartbeat": spi.Fail, "loadbalancer": spi.LastGood, "proxy": "reflect"}
+		}, ""},
 		{"provides an unknown kind", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"cache": {"x"}} }, "provides.cache: \"cache\" is no kind"},
 		{"provides a name twice", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"proxy": {"x", "x"}} }, "provides.proxy.1: \"x\" is no name"},
 		{"provides", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"proxy": {"x"}} }, ""},
