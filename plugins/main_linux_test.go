@@ -63,6 +63,7 @@ var roles = map[string]func(){
 		fmt.Println("1|99|unix|/no/socket|grpc|")
 		time.Sleep(time.Hour)
 	},
+	"second plugin": serveSecond,
 	"handshake in noise": func() {
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
 	},

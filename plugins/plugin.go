@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,11 +78,7 @@ func openLater(cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, kind := range slices.Sorted(maps.Keys(cfg.Provides)) {
-		for _, name := range cfg.Provides[kind] {
-			p.extensions = append(p.extensions, spi.Info{Kind: kind, Name: name, Doc: "Not known before the plugin runs.", Source: "plugin " + cfg.Name})
-		}
-	}
+	p.extensions = provided(cfg)
 	p.begin(nil)
 	return p, nil
 }
