@@ -1,6 +1,7 @@
 // Package plugins runs extensions that live in programs of their own.
 //
-// [Open] checks, starts and asks a plugin process on the host's side; [Serve] is all
+// [Loader] starts what the configuration lists, and is the option of bhrpc.Open for it;
+// [Open] checks, starts and asks one plugin process on the host's side; [Serve] is all
 // that the author of one calls, with a catalog filled as for extensions that are
 // linked in. [Plugin.Register] makes its load balancers those of the host, which
 // picks locally by the plans of the plugin. docs/plugins.md draws it, and says what

@@ -47,7 +47,7 @@ var rules = []rule{
 	{packages: "core/internal/wire"},
 	{packages: "core/coretest", own: []string{"spi", "core/internal/wire"}, never: small},
 	{packages: "internal/config", own: []string{"spi", "core"}, others: yaml, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
-	{packages: "internal/control", own: []string{"core"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
+	{packages: "internal/control", own: []string{"core", "spi"}, never: []string{"./extensions/...", "./plugins/...", goPlugin, grpc, etcd, protobuf, metrics}},
 	{packages: "internal/drill", own: []string{".", "core", "spi", "internal/link", "plugins"}, others: []string{logrus}, never: []string{etcd, metrics}},
 	{packages: "internal/link"},
 	{packages: "internal/lint"},
