@@ -63,6 +63,9 @@ func (d *drill) killPlugin() (took time.Duration, ok bool) {
 	if err == nil && before.PID > 0 {
 		d.doing(fmt.Sprintf("kill -9 %d, which is the plugin", before.PID), func() { err = process.Kill() })
 	}
+	if process != nil {
+		err = errors.Join(err, process.Release())
+	}
 	if err != nil || before.PID == 0 {
 		d.fault("kill the plugin, pid %d: %v", before.PID, err)
 		return 0, false
