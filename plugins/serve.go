@@ -39,6 +39,7 @@ func Serve(cat *spi.Catalog) error {
 		VersionedPlugins: versions(func(s *grpc.Server) {
 			pluginv1.RegisterPluginInfoServer(s, &informant{catalog: cat})
 			pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: cat})
+			pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{catalog: cat})
 		}),
 		GRPCServer: newServer,
 		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
