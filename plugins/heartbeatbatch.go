@@ -47,13 +47,13 @@ func (h *strategy) run() {
 		case <-h.ctx.Done():
 			return
 		}
-		for {
+		for full := true; full; {
 			number, batch := h.take()
-			if len(batch) == 0 {
-				break
+			full = len(batch) == mostAsked // there may be more
+			if len(batch) > 0 {
+				reply, err := h.exchange(batch)
+				h.note(h.answered(number, batch, reply, err))
 			}
-			reply, err := h.exchange(batch)
-			h.note(h.answered(number, batch, reply, err))
 		}
 		if time.Since(forgot) < h.timing.Silence {
 			continue

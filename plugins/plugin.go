@@ -26,7 +26,8 @@ type Plugin struct {
 	extensions []spi.Info
 	turns      chan struct{} // as many as there may be exchanges at a time
 
-	ready atomic.Pointer[generation] // nil: none
+	ready    atomic.Pointer[generation] // nil: none
+	arrivals arrivals                   // told after another is stored there
 
 	closing  sync.Once
 	closeErr error // written within closing
@@ -118,7 +119,9 @@ func (p *Plugin) Configure(ctx context.Context, kind, name string, with []byte) 
 // waits for that, and is safe to call twice.
 func (p *Plugin) Close() error {
 	p.closing.Do(func() {
-		if g := p.ready.Swap(nil); g != nil {
+		g := p.ready.Swap(nil)
+		p.arrivals.tell(true)
+		if g != nil {
 			g.end()
 		}
 		p.closeErr = p.room.Close()

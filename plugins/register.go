@@ -14,6 +14,7 @@ func (p *Plugin) Register(cat *spi.Catalog) error {
 	kinds := map[string]func(*spi.Catalog, spi.Info) error{
 		cat.LoadBalancers.Kind(): p.addBalancer,
 		cat.Heartbeats.Kind():    p.addHeartbeat,
+		cat.Registries.Kind():    p.addRegistry,
 	}
 	for _, info := range p.extensions {
 		add, ok := kinds[info.Kind]

@@ -40,6 +40,7 @@ func Serve(cat *spi.Catalog) error {
 			pluginv1.RegisterPluginInfoServer(s, &informant{catalog: cat})
 			pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: cat})
 			pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{catalog: cat})
+			pluginv1.RegisterRegistryServer(s, &registries{catalog: cat})
 		}),
 		GRPCServer: newServer,
 		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
