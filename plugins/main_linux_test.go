@@ -64,6 +64,8 @@ var roles = map[string]func(){
 		time.Sleep(time.Hour)
 	},
 	"second plugin": serveSecond,
+	"heartbeats":    serveHeartbeats,
+	"registry":      serveRegistry,
 	"handshake in noise": func() {
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
 	},

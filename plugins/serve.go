@@ -68,6 +68,8 @@ type author struct {
 func (a *author) register(s *grpc.Server) {
 	pluginv1.RegisterPluginInfoServer(s, &informant{catalog: a.catalog})
 	pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: a.catalog, env: a.env()})
+	pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{catalog: a.catalog, env: a.env()})
+	pluginv1.RegisterRegistryServer(s, &registries{catalog: a.catalog, env: a.env()})
 }
 
 // env is what extensions are opened with.
