@@ -3,7 +3,8 @@
 // [Open] checks, starts and asks a plugin process on the host's side; [Serve] is all
 // that the author of one calls, with a catalog filled as for extensions that are
 // linked in. [Plugin.Register] makes its load balancers those of the host, which
-// picks locally by the plans of the plugin. docs/plugins.md draws it, and says what
+// picks locally by the plans of the plugin, and its proxies and serializers, which are
+// asked for every call. docs/plugins.md draws it, and says what
 // is not here yet: a plugin that ends is not started again, and extensions of other
 // kinds are described but cannot be used.
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"testing"
@@ -96,6 +97,7 @@ func (p firstPlanner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error)
 }
 
 func TestMain(m *testing.M) {
+	maps.Copy(roles, perCallRoles)
 	if role := os.Getenv(roleEnv); role != "" {
 		roles[role]()
 		os.Exit(0)

@@ -25,6 +25,7 @@ type Plugin struct {
 	room       *room
 	extensions []spi.Info
 	turns      chan struct{} // as many as there may be exchanges at a time
+	usages     usages
 
 	ready atomic.Pointer[generation] // nil: none
 

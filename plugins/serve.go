@@ -22,7 +22,8 @@ var ErrNoHost = errors.New("not started by a host")
 
 // Serve makes a program a plugin that brings the extensions of cat. It is the last
 // call of main, and returns nil when the host has asked it to end. It ends the
-// process itself when the host is gone. Errors: [ErrNoHost].
+// process itself when the host is gone. Errors: [ErrNoHost], and those of the Close of
+// extensions that are closed at the end.
 //
 // What the program prints to stdout or stderr goes to the host's log; a panic within
 // an extension fails the one request.
@@ -33,17 +34,20 @@ func Serve(cat *spi.Catalog) error {
 	if fd, err := strconv.Atoi(os.Getenv(lifelineEnv)); err == nil {
 		go endWithHost(os.NewFile(uintptr(fd), "lifeline"))
 	}
+	hooks, transcoding := newShelf(cat.Proxies), newShelf(cat.Serializers)
 	fmt.Println() // ends a line that was begun: the handshake needs one of its own
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,
 		VersionedPlugins: versions(func(s *grpc.Server) {
 			pluginv1.RegisterPluginInfoServer(s, &informant{catalog: cat})
 			pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: cat})
+			pluginv1.RegisterProxyServer(s, &proxies{shelf: hooks})
+			pluginv1.RegisterSerializerServer(s, &serializers{shelf: transcoding})
 		}),
 		GRPCServer: newServer,
 		Logger:     hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
 	})
-	return nil
+	return errors.Join(hooks.close(), transcoding.close())
 }
 
 // endWithHost ends the process when the host's end of the lifeline is closed.
