@@ -249,7 +249,7 @@ func (s *callState) overloaded() bool {
 func (s *callState) encode() error {
 	b := newBuffer(smallest)
 	b.b = b.b[:headroom]
-	fail := func(code spi.Code, format string, args ...any) error {
+	fail := func(code spi.Code, format string, args ...any) *spi.Error {
 		b.release()
 		return &spi.Error{Code: code, Phase: spi.PhaseEncode, Sent: spi.SentNo, Message: fmt.Sprintf(format, args...)}
 	}
@@ -265,7 +265,7 @@ func (s *callState) encode() error {
 	s.out.metadata = len(b.b) - headroom
 	var err error
 	if b.b, s.flags, err = appendArgs(b.b, s.target.consumer.cfg.Serializer, s.call.Args); err != nil {
-		return fail(spi.InvalidArgument, "%v", err)
+		return blame(fail(spi.InvalidArgument, "%v", err), err)
 	}
 	s.out.payload = b
 	return nil
@@ -324,7 +324,7 @@ func (s *callState) finish(ctx context.Context) error {
 	}
 	defer plain.release()
 	if err := s.target.consumer.cfg.Serializer.Decode(plain.body, s.call.Reply); err != nil {
-		return s.badAnswer("result: %v", err)
+		return blame(s.badAnswer("result: %v", err), err)
 	}
 	return nil
 }

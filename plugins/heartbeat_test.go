@@ -111,7 +111,7 @@ func always(d *pluginv1.Decision) func(spi.Snapshot) *pluginv1.Decision {
 	}
 }
 
-func unanswered(spi.Snapshot) *pluginv1.Decision { return nil }
+func mute(spi.Snapshot) *pluginv1.Decision { return nil }
 
 const (
 	suspect = pluginv1.Decision_SUSPECT
@@ -139,9 +139,9 @@ func TestGuards(t *testing.T) {
 		{"lively, dead at once", usual, nil, always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 0, 0},
 		{"lively, dead at once, one strike", spi.Timing{Interval: 5 * time.Second, Strikes: 1, Silence: 1}, nil, always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 0, 0},
 		{"lively, suspect", usual, nil, always(&pluginv1.Decision{Liveness: suspect, NextNanos: second}), 0, 0},
-		{"lively, no answer", usual, nil, unanswered, 0, 0},
+		{"lively, no answer", usual, nil, mute, 0, 0},
 		{"lively, never asked again", usual, nil, always(&pluginv1.Decision{NextNanos: 1 << 62}), 0, 0},
-		{"silent, no answer", usual, from(time.Minute), unanswered, 15 * time.Second, 21 * time.Second},
+		{"silent, no answer", usual, from(time.Minute), mute, 15 * time.Second, 21 * time.Second},
 		{"silent, dead at once", usual, from(time.Minute), always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 15 * time.Second, 16 * time.Second},
 		{"silent, dead at once, one strike", spi.Timing{Interval: 5 * time.Second, Strikes: 1}, from(time.Minute), always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 5 * time.Second, 6 * time.Second},
 		{"silent, dead at once, strikes not counted", spi.Timing{Interval: 5 * time.Second}, from(time.Minute), always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 15 * time.Second, 16 * time.Second},

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"testing"
@@ -128,6 +129,7 @@ func (p firstPlanner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error)
 }
 
 func TestMain(m *testing.M) {
+	maps.Copy(roles, perCallRoles)
 	if role := os.Getenv(roleEnv); role != "" {
 		roles[role]()
 		os.Exit(0)

@@ -28,6 +28,7 @@ type Plugin struct {
 	turns      chan struct{} // as many as there may be exchanges at a time
 	output     output
 	meter      meter
+	usages     usages
 
 	ready atomic.Pointer[generation] // nil: none
 

@@ -15,6 +15,8 @@ func (p *Plugin) Register(cat *spi.Catalog) error {
 		cat.LoadBalancers.Kind(): p.addBalancer,
 		cat.Heartbeats.Kind():    p.addHeartbeat,
 		cat.Registries.Kind():    p.addRegistry,
+		cat.Proxies.Kind():       p.addProxy,
+		cat.Serializers.Kind():   p.addSerializer,
 	}
 	for _, info := range p.extensions {
 		add, ok := kinds[info.Kind]

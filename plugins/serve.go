@@ -28,8 +28,9 @@ var ErrNoHost = errors.New("not started by a host")
 
 // Serve makes a program a plugin that brings the extensions of cat. It is the last
 // call of main, and returns nil when the host has asked it to end. It ends the
-// process itself when the host is gone. Errors: [ErrNoHost], and what says which
-// extension cannot live in a plugin, and what would make it one that can.
+// process itself when the host is gone. Errors: [ErrNoHost], what says which extension
+// cannot live in a plugin and what would make it one that can, and those of the Close
+// of extensions that are closed at the end.
 //
 // What the program prints to stdout or stderr, and what its extensions log, goes to the
 // host's log. A panic within an extension fails the one request; the third within a
@@ -41,7 +42,7 @@ func Serve(cat *spi.Catalog) error {
 	if fd, err := strconv.Atoi(os.Getenv(lifelineEnv)); err == nil {
 		go endWithHost(os.NewFile(uintptr(fd), "lifeline"))
 	}
-	a := &author{catalog: cat, log: hostLog(os.Stderr)} // that is a pipe to the host; plugin.Serve makes another of it
+	a := newAuthor(cat, hostLog(os.Stderr)) // that is a pipe to the host; plugin.Serve makes another of it
 	if err := a.check(); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func Serve(cat *spi.Catalog) error {
 		GRPCServer:       a.server,
 		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
 	})
-	return nil
+	return a.close()
 }
 
 // author is the plugin's side of what a host asks.
@@ -60,9 +61,20 @@ type author struct {
 	catalog *spi.Catalog
 	log     logrus.FieldLogger // what extensions log; it goes to the host's log
 
+	hooks       *shelf[spi.Proxy]
+	transcoding *shelf[spi.Serializer]
+
 	mu     sync.Mutex
 	panics []time.Time // the last ones, at most panicBudget
 }
+
+func newAuthor(cat *spi.Catalog, log logrus.FieldLogger) *author {
+	env := spi.Env{Log: log}
+	return &author{catalog: cat, log: log, hooks: newShelf(cat.Proxies, env), transcoding: newShelf(cat.Serializers, env)}
+}
+
+// close closes what is kept until the end.
+func (a *author) close() error { return errors.Join(a.hooks.close(), a.transcoding.close()) }
 
 // register adds the services of every kind to a server.
 func (a *author) register(s *grpc.Server) {
@@ -70,6 +82,8 @@ func (a *author) register(s *grpc.Server) {
 	pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: a.catalog, env: a.env()})
 	pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{catalog: a.catalog, env: a.env()})
 	pluginv1.RegisterRegistryServer(s, &registries{catalog: a.catalog, env: a.env()})
+	pluginv1.RegisterProxyServer(s, &proxies{shelf: a.hooks})
+	pluginv1.RegisterSerializerServer(s, &serializers{shelf: a.transcoding})
 }
 
 // env is what extensions are opened with.

@@ -56,16 +56,14 @@ func (p *Plugin) Status() spi.PluginStatus {
 	s.Calls, s.Errors, p50, p99 = p.meter.read()
 	s.P50, s.P99 = spi.Duration(p50), spi.Duration(p99)
 	s.LastLines, s.Dropped = p.output.kept()
-	for _, e := range p.extensions {
-		s.Extensions = append(s.Extensions, spi.PluginExtension{Kind: e.Kind, Name: e.Name})
-	}
+	s.Extensions = p.usages.describe(p.extensions, time.Now())
 	if g == nil {
 		return s
 	}
 	s.Generation, s.SHA256, s.Verified, s.SDK = g.number, g.hash, g.verified, g.sdk
 	if pid := g.process.cmd.Process.Pid; !isClosed(g.exited()) {
 		s.PID = pid
-		s.RSS, s.CPU, s.Files = usage(pid)
+		s.RSS, s.CPU, s.Files = usesOf(pid)
 	}
 	return s
 }

@@ -57,7 +57,7 @@ type PluginConfig struct {
 	MaxInflight     int                 `json:"max_inflight,omitzero" doc:"exchanges at a time; others wait for their turn; 0: 64"`
 	Limits          PluginLimits        `json:"limits,omitzero"`
 	Restart         PluginRestart       `json:"restart,omitzero"`
-	OnFailure       map[string]string   `json:"on_failure,omitzero" doc:"what stands in while it does not run, by kind: the name of a built-in, last-good or fail"`
+	OnFailure       map[string]string   `json:"on_failure,omitzero" doc:"what stands in while it does not run, by kind: the name of a built-in, last-good, fail, or for proxy pass: calls go on without its hooks, and a refusal or an audit may be missed"`
 }
 
 // PluginLimits bounds what a plugin process may use. Only Linux has them.
@@ -113,6 +113,7 @@ func fill[T comparable](value *T, otherwise T) {
 const (
 	LastGood = "last-good" // the last plan, and before the first the built-in
 	Fail     = "fail"      // UNAVAILABLE
+	Pass     = "pass"      // of a proxy: calls go on without its hooks
 )
 
 // PluginFault is one thing that is wrong with a [PluginConfig].

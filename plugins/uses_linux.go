@@ -14,8 +14,8 @@ import (
 // runs on.
 const ticksPerSecond = 100
 
-// usage reads what a process uses from /proc; 0 where it has ended.
-func usage(pid int) (rss spi.Size, cpu spi.Duration, files int) {
+// usesOf reads what a process uses from /proc; 0 where it has ended.
+func usesOf(pid int) (rss spi.Size, cpu spi.Duration, files int) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	if stat, err := os.ReadFile(dir + "stat"); err == nil {
 		_, rest, _ := bytes.Cut(stat, []byte(") ")) // the name before may hold anything but this at its end
