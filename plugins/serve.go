@@ -93,17 +93,22 @@ func (a *author) env() spi.Env { return spi.Env{Log: a.log} }
 // defaults, and refuses those that lack it. One whose configuration cannot be left out
 // is looked at when it is used.
 func (a *author) check() error {
+	return errors.Join(
+		checkInner(a.catalog.LoadBalancers, a.env(), plannerOf),
+		checkInner(a.catalog.Proxies, a.env(), hooksOf))
+}
+
+// checkInner looks for the inner contract I of every extension of a point.
+func checkInner[T, I any](p *spi.Point[T], env spi.Env, inner func(name string, extension T) (I, error)) error {
 	var faults []error
 	ctx := context.Background() // opening with the defaults is quick, and main has nothing else to do
-	for _, info := range a.catalog.LoadBalancers.List() {
-		lb, err := a.catalog.LoadBalancers.Open(ctx, a.env(), spi.Ref{Use: info.Name})
+	for _, info := range p.List() {
+		extension, err := p.Open(ctx, env, spi.Ref{Use: info.Name})
 		if err != nil {
 			continue
 		}
-		if _, err := plannerOf(info.Name, lb); err != nil {
-			faults = append(faults, err)
-		}
-		faults = append(faults, closeOpened(lb))
+		_, err = inner(info.Name, extension)
+		faults = append(faults, err, closeOpened(extension))
 	}
 	return errors.Join(faults...)
 }
