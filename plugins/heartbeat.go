@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -35,7 +35,7 @@ func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		return newStrategy(p, of, shadow, timing, env.Log), nil
+		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.shadowName(info.Kind), env.Log)), nil
 	})
 }
 
@@ -65,14 +65,14 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 	return t, nil
 }
 
+// shadowName is what stands in for a heartbeat.
+func (p *Plugin) shadowName(kind string) string { return cmp.Or(p.cfg.OnFailure[kind], "three-strike") }
+
 // openShadow opens the built-in that judges beside the plugin, with an interval if it
 // has such a key; 0: its own.
 func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, interval time.Duration) (spi.Heartbeat, error) {
 	kind := cat.Heartbeats.Kind()
-	ref := spi.Ref{Use: p.cfg.OnFailure[kind]}
-	if ref.Use == "" {
-		ref.Use = "three-strike"
-	}
+	ref := spi.Ref{Use: p.shadowName(kind)}
 	fail := func(err error) error {
 		return fmt.Errorf("open what stands in for the heartbeat of plugin %q, on_failure.%s: %w", p.cfg.Name, kind, err)
 	}
@@ -112,7 +112,7 @@ type strategy struct {
 	plugin *Plugin
 	of     *pluginv1.Strategy
 	shadow spi.Heartbeat
-	log    logrus.FieldLogger
+	use    *usage
 
 	timing   spi.Timing
 	bucket   time.Duration // between two batches
@@ -131,8 +131,6 @@ type strategy struct {
 	beats   map[uint64]*beat
 	due     []*beat // whose question waits, in order
 	batch   uint64  // number of the last batch
-
-	failing bool // the last batch was not answered as it should; of the goroutine that asks
 }
 
 // beat is what is known of one connection.
@@ -153,7 +151,7 @@ const waiting = ^uint64(0)
 
 // newStrategy returns the strategy of a plugin. A zero interval in timing means that
 // the plugin was not asked, and that the shadow's Timing holds.
-func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing spi.Timing, log logrus.FieldLogger) *strategy {
+func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing spi.Timing, use *usage) *strategy {
 	own := shadow.Timing()
 	if timing.Interval == 0 {
 		timing = own
@@ -164,7 +162,7 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	}
 	interval := timing.Interval
 	h := &strategy{
-		plugin: p, of: of, shadow: shadow, log: log, timing: timing,
+		plugin: p, of: of, shadow: shadow, use: use, timing: timing,
 		bucket:   max(min(longestBucket, interval/4), time.Millisecond),
 		floor:    time.Duration(strikes) * interval,
 		patience: min(timing.Silence, max(leastPatience, 2*time.Duration(strikes+1)*interval)),
@@ -209,6 +207,7 @@ func (h *strategy) Close() error {
 	h.mu.Unlock()
 	h.cancel()
 	h.asking.Wait()
+	h.plugin.usages.remove(h.use)
 	if closer, ok := h.shadow.(io.Closer); ok {
 		return closer.Close()
 	}

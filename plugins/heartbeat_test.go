@@ -28,7 +28,7 @@ func threeStrikes(t *testing.T, with string) spi.Heartbeat {
 // byHand returns a strategy whose batches the test takes and answers itself.
 func byHand(t *testing.T, p *Plugin, name string, timing spi.Timing) *strategy {
 	t.Helper()
-	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, quiet())
+	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, &usage{log: quiet()})
 	h.running = true
 	return h
 }
@@ -161,7 +161,7 @@ func TestGuards(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := byHand(t, nil, "x", tt.timing)
+			h := byHand(t, new(Plugin), "x", tt.timing)
 			defer h.Close()
 			died, silence := lived{h: h, until: 10 * time.Minute, silent: tt.silent, says: tt.says}.run(t)
 			if (died == 0) != (tt.most == 0) || silence < tt.least || silence > tt.most {
@@ -186,7 +186,7 @@ func TestGuardsPings(t *testing.T) {
 		{"never", false, 58, 62},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := byHand(t, nil, "x", spi.Timing{Interval: 5 * time.Second, Strikes: 3, Silence: 20 * time.Second})
+			h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 3, Silence: 20 * time.Second})
 			defer h.Close()
 			pings := 0
 			lived{h: h, until: 5 * time.Minute, says: always(&pluginv1.Decision{SendPing: tt.ping}),
@@ -204,7 +204,7 @@ func TestGuardsPings(t *testing.T) {
 
 // TestGuardsOwnLateness: a Dead from a snapshot that was late itself is not believed.
 func TestGuardsOwnLateness(t *testing.T) {
-	h := byHand(t, nil, "x", spi.Timing{Interval: 5 * time.Second, Strikes: 1, Silence: 20 * time.Second})
+	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 1, Silence: 20 * time.Second})
 	defer h.Close()
 	s := spi.Snapshot{ConnID: 7, Due: 20 * time.Second, Now: 40 * time.Second, PingSeq: 4, AckSeq: 3, LastIn: 16 * time.Second}
 	_, st := h.Decide(s, spi.State{})
@@ -243,7 +243,7 @@ func TestRefusedDecisions(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := byHand(t, nil, "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
+			h := byHand(t, new(Plugin), "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
 			defer h.Close()
 			h.Decide(spi.Snapshot{ConnID: 7, Now: time.Second, Due: time.Second}, spi.State{})
 			number, batch := h.take()
@@ -260,7 +260,7 @@ func TestRefusedDecisions(t *testing.T) {
 			}
 		})
 	}
-	h := byHand(t, nil, "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
+	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
 	defer h.Close()
 	h.Decide(spi.Snapshot{ConnID: 7, Now: time.Second, Due: time.Second}, spi.State{})
 	old, batch := h.take()
@@ -274,7 +274,7 @@ func TestRefusedDecisions(t *testing.T) {
 
 // TestForget: what nobody asks about is dropped, unless its answer is awaited.
 func TestForget(t *testing.T) {
-	h := byHand(t, nil, "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
+	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
 	defer h.Close()
 	for id := range uint64(3) {
 		h.Decide(spi.Snapshot{ConnID: id, Now: time.Second, Due: time.Second}, spi.State{})
@@ -296,7 +296,7 @@ func TestForget(t *testing.T) {
 
 // TestDecideWithoutAllocations: a question that the plugin is not asked costs none.
 func TestDecideWithoutAllocations(t *testing.T) {
-	h := byHand(t, nil, "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
+	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: time.Second, Strikes: 3, Silence: 5 * time.Second})
 	defer h.Close()
 	s := spi.Snapshot{ConnID: 7, Now: time.Second, Due: time.Second}
 	_, st := h.Decide(s, spi.State{})

@@ -176,17 +176,13 @@ func (h *strategy) forget() bool {
 	return h.running
 }
 
-// note logs a change for the worse or better.
+// note counts and logs how a batch went.
 func (h *strategy) note(err error) {
-	if h.ctx.Err() != nil {
-		return // closed; that the plugin was interrupted is no failure
-	}
-	changed := h.failing != (err != nil)
-	h.failing = err != nil
 	switch {
-	case changed && err != nil:
-		h.log.WithError(err).Warn("heartbeat decisions are missing; the built-in strategy decides")
-	case changed:
-		h.log.Info("heartbeat decisions come again")
+	case h.ctx.Err() != nil: // closed; that the plugin was interrupted is no failure
+	case err != nil:
+		h.use.fell(err)
+	default:
+		h.use.works()
 	}
 }

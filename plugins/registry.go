@@ -31,7 +31,7 @@ func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
 			}
 			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
 		}
-		return &registry{plugin: p, name: info.Name, with: with, log: env.Log, remove: removeTimeout}, nil
+		return &registry{plugin: p, name: info.Name, with: with, log: env.Log, remove: removeTimeout, use: p.usages.add(info, "", env.Log)}, nil
 	})
 }
 
@@ -42,10 +42,14 @@ type registry struct {
 	with   []byte
 	log    logrus.FieldLogger
 	remove time.Duration // time allowed for the plugin to remove a registration
+	use    *usage
 }
 
-// Close does nothing: every stream is owned by the Announce or Watch that opened it.
-func (r *registry) Close() error { return nil }
+// Close ends no stream: each is owned by the Announce or Watch that opened it.
+func (r *registry) Close() error {
+	r.plugin.usages.remove(r.use)
+	return nil
+}
 
 const (
 	removeTimeout = 2 * time.Second
