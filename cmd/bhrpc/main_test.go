@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, bhrpc.Serve(Shop{}))
 		os.Exit(3)
 	}
+	if os.Getenv(pluginRole) != "" { // this is the plugin of a test
+		playPlugin()
+	}
 	dir, err := os.MkdirTemp("", "bhrpc-test")
 	if err == nil {
 		err = os.Setenv("XDG_RUNTIME_DIR", dir)
