@@ -110,7 +110,7 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 	})
 	protocol, err := g.client.Client()
 	if err != nil {
-		return nil, g.explain(ctx, cfg, err)
+		return nil, g.explain(ctx, cfg, err, out)
 	}
 	conn, err := protocol.Dispense(contactName)
 	if err != nil {
@@ -130,7 +130,7 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 }
 
 // explain says why a process did not become a plugin.
-func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err error) error {
+func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err error, out *output) error {
 	var words string
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -143,6 +143,9 @@ func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err erro
 		return fmt.Errorf("it speaks another version of the plugin protocol than this host, which speaks %d: %w", protocolVersion, err)
 	case g.process.endsWithin(drainTime): // its output may end a moment before
 		words = "it ended, " + g.process.exitText() + ", without saying that it is ready"
+		if printed := out.reason(); printed != "" {
+			return fmt.Errorf("%s; it printed: %.500s", words, printed)
+		}
 	default:
 		words = "what it says is no handshake"
 	}

@@ -60,6 +60,15 @@ var roles = map[string]func(){
 		fmt.Println("plugin", p.Status().PID)
 		select {}
 	},
+	"picker": func() {
+		cat := spi.NewCatalog()
+		err := spi.Register(cat.LoadBalancers, "own", "Picks by itself.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.LoadBalancer, error) {
+			return ownBalancer{}, nil
+		})
+		if err = errors.Join(err, Serve(cat)); err != nil {
+			panic(err)
+		}
+	},
 	"another version": func() {
 		fmt.Println("1|99|unix|/no/socket|grpc|")
 		time.Sleep(time.Hour)
@@ -71,6 +80,9 @@ var roles = map[string]func(){
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
 	},
 }
+
+// ownBalancer has no planner.
+type ownBalancer struct{ spi.LoadBalancer }
 
 // leave starts a child that holds the pipes, and ends.
 func leave(group bool) {

@@ -75,6 +75,22 @@ func (o *output) kept() (last []string, dropped uint64) {
 	return append([]string(nil), o.last...), o.dropped
 }
 
+// reason returns the line that says most about why a process ended: that of a panic or
+// a fatal error of Go's, else the last; "" if nothing was printed.
+func (o *output) reason() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, line := range o.last {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line
+		}
+	}
+	if len(o.last) == 0 {
+		return ""
+	}
+	return o.last[len(o.last)-1]
+}
+
 // parseLine finds level, message and fields in a line as [Serve] writes them: a JSON
 // object with the keys @level and @message, as hclog has them. Everything else is a
 // message, at the level Warn since nobody meant it for a log.

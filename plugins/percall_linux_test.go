@@ -26,7 +26,12 @@ var perCallRoles = map[string]func(){
 		cat := spi.NewCatalog()
 		err := errors.Join(
 			spi.Register(cat.Proxies, "desk", "Does what the method is called.", deskConfig{}, openDesk),
-			spi.Register(cat.Proxies, "plain", "Has no hooks.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.Proxy, error) { return noHooks{}, nil }),
+			spi.Register(cat.Proxies, "plain", "Has no hooks, which is seen only with a key.", plainConfig{}, func(_ context.Context, _ spi.Env, c plainConfig) (spi.Proxy, error) {
+				if c.Key == "" {
+					return nil, errors.New("no key")
+				}
+				return noHooks{}, nil
+			}),
 			spi.Register(cat.Serializers, "marked", "JSON behind a mark.", markedConfig{Mark: "#"}, openMarked),
 			spi.Register(cat.Serializers, "broken", "Cannot be opened.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.Serializer, error) { return nil, errors.New("no licence") }),
 		)
@@ -159,6 +164,11 @@ func (s marked) Decode(data []byte, v any) error {
 	return nil
 }
 
+// plainConfig configures a proxy that cannot live in a plugin.
+type plainConfig struct {
+	Key string `json:"key" doc:"what it opens with"`
+}
+
 // withPerCall opens the plugin of the tests that is asked for every call, with a
 // catalog that has the built-in extensions and its own.
 func withPerCall(t *testing.T, change func(*spi.PluginConfig)) (*Plugin, *spi.Catalog, *logtest.Hook) {
@@ -220,7 +230,7 @@ func TestPerCallIsOptIn(t *testing.T) {
 func TestPerCallRefused(t *testing.T) {
 	_, cat, _ := withPerCall(t, nil)
 	tests := []struct{ name, kind, use, with, want string }{
-		{"proxy without hooks", "proxy", "plain", "", `proxy "plain" has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes`},
+		{"proxy without hooks", "proxy", "plain", `{"key":"k"}`, `proxy "plain" has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes`},
 		{"serializer that does not open", "serializer", "broken", "", "no licence"},
 		{"misspelt key", "serializer", "marked", `{"marc":"!"}`, `did you mean "mark"?`},
 	}

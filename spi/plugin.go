@@ -57,7 +57,7 @@ type PluginConfig struct {
 	MaxInflight     int                 `json:"max_inflight,omitzero" doc:"exchanges at a time; others wait for their turn; 0: 64"`
 	Limits          PluginLimits        `json:"limits,omitzero"`
 	Restart         PluginRestart       `json:"restart,omitzero"`
-	OnFailure       map[string]string   `json:"on_failure,omitzero" doc:"what stands in while it does not run, by kind: the name of a built-in, last-good, fail, or for proxy pass: calls go on without its hooks, and a refusal or an audit may be missed"`
+	OnFailure       map[string]string   `json:"on_failure,omitzero" doc:"what stands in while it does not run, by kind: the name of a built-in, last-good (a loadbalancer, and then p2c), pass (a proxy: calls go on without its hooks, and a refusal or an audit may be missed) or fail; by default last-good, three-strike for a heartbeat, fail for the others"`
 }
 
 // PluginLimits bounds what a plugin process may use. Only Linux has them.
@@ -74,7 +74,7 @@ type PluginRestart struct {
 	Base      Duration `json:"base,omitzero" doc:"longest time before the first new start; 0s: 100ms"`
 	Cap       Duration `json:"cap,omitzero" doc:"longest time before any; 0s: 30s"`
 	MaxStarts int      `json:"max_starts,omitzero" doc:"starts within window after which it is left alone for a window; 0: 5"`
-	Window    Duration `json:"window,omitzero" doc:"0s: 60s"`
+	Window    Duration `json:"window,omitzero" doc:"time within which starts count; when it has run for so long, the times begin with base again; 0s: 60s"`
 }
 
 // DefaultPluginConfig returns the values that hold where a PluginConfig says nothing.

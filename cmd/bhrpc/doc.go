@@ -3,6 +3,7 @@
 //	bhrpc call 127.0.0.1:7070 Hello.Say '"world"'
 //	bhrpc ls 127.0.0.1:7070
 //	bhrpc conns --watch
+//	bhrpc plugin ls
 //	bhrpc drill freeze
 //	bhrpc explain --config bhrpc.yaml
 //	bhrpc config --schema
@@ -13,6 +14,6 @@
 // show, and 2 for wrong use or a wrong configuration; either way there is one readable
 // error on standard error.
 //
-// It imports the facade, core, spi, internal/config, internal/control and
-// internal/drill; nothing imports it.
+// It imports the facade, core, spi, plugins, internal/config, internal/control
+// and internal/drill; nothing imports it.
 package main

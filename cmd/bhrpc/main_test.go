@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if slices.Equal(os.Args[1:], []string{"drill", servePlugin}) { // and this the plugin of a drill
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
+	if os.Getenv(pluginRole) != "" { // this is the plugin of a test
+		playPlugin()
+	}
 	dir, err := os.MkdirTemp("", "bhrpc-test")
 	if err == nil {
 		err = os.Setenv("XDG_RUNTIME_DIR", dir)
