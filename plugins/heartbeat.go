@@ -235,7 +235,6 @@ func (b *beat) asksNow(s spi.Snapshot) bool {
 // plugin decided last. next is the shadow's State after d, st that before it. mu is
 // held.
 func (h *strategy) guard(b *beat, s spi.Snapshot, d spi.Decision, st, next spi.State) (spi.Decision, spi.State) {
-	silent := s.Now - s.LastIn
 	if b.decided && s.Now <= b.due()+h.grace {
 		says := b.decision
 		switch {
@@ -243,12 +242,9 @@ func (h *strategy) guard(b *beat, s spi.Snapshot, d spi.Decision, st, next spi.S
 			if h.believes(b, s) {
 				return spi.Decision{Liveness: spi.Dead, Next: h.bucket, Strikes: says.Strikes, Reason: whyDead(s)}, next
 			}
-			if silent < h.floor {
-				d.Next = min(d.Next, h.floor-silent)
-			}
 		case d.Liveness != spi.Dead:
 			d.Liveness, d.Strikes = says.Liveness, says.Strikes
-		case silent < h.patience:
+		case s.Now-s.LastIn < h.patience:
 			next = st // a death that does not come is not remembered
 			d = spi.Decision{Liveness: spi.Suspect, Strikes: says.Strikes, SendPing: s.Now-s.LastPingAt >= h.timing.Interval, Next: h.bucket}
 		}
@@ -265,7 +261,6 @@ func (h *strategy) guard(b *beat, s spi.Snapshot, d spi.Decision, st, next spi.S
 	} else if again := max(b.due(), b.retry); again > s.Now {
 		d.Next = min(d.Next, again-s.Now)
 	}
-	d.Next = max(d.Next, time.Millisecond)
 	return d, next
 }
 

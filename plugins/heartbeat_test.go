@@ -37,10 +37,10 @@ func byHand(t *testing.T, p *Plugin, name string, timing spi.Timing) *strategy {
 type lived struct {
 	h      *strategy
 	until  time.Duration
-	silent func(now time.Duration) bool                            // the peer does not answer; nil: it always does
-	says   func(s spi.Snapshot) *pluginv1.Decision                 // of the plugin; nil: no answer
-	pause  func(now time.Duration) time.Duration                   // how late this side is; nil: not at all
-	look   func(now time.Duration, d spi.Decision, s spi.Snapshot) // sees every decision; may be nil
+	silent func(now time.Duration) bool            // the peer does not answer; nil: it always does
+	says   func(s spi.Snapshot) *pluginv1.Decision // of the plugin; nil: no answer
+	pause  func(now time.Duration) time.Duration   // how late this side is; nil: not at all
+	look   func(d spi.Decision)                    // sees every decision; may be nil
 }
 
 // run returns when the peer was dead, 0 if it never was, with the silence before.
@@ -63,7 +63,7 @@ func (l lived) run(t *testing.T) (died, silence time.Duration) {
 		}
 		d, st = l.h.Decide(s, st)
 		if l.look != nil {
-			l.look(s.Now, d, s)
+			l.look(d)
 		}
 		if d.Liveness == spi.Dead {
 			return s.Now, s.Now - s.LastIn
@@ -158,6 +158,12 @@ func TestGuards(t *testing.T) {
 			}
 			return &pluginv1.Decision{NextNanos: second}
 		}, 35 * time.Second, 45 * time.Second},
+		{"the plugin is gone, which wanted never to be asked again, then silent", declaring(time.Hour), from(time.Minute), func(s spi.Snapshot) *pluginv1.Decision {
+			if s.Now > 30*time.Second {
+				return nil
+			}
+			return &pluginv1.Decision{NextNanos: 1 << 62}
+		}, 15 * time.Second, 21 * time.Second},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -175,51 +181,94 @@ func TestGuards(t *testing.T) {
 }
 
 // TestGuardsPings: a plugin that wants a PING all the time gets two per interval, and
-// one that wants none gets those of the shadow.
+// one that wants none gets those of the shadow, or one per interval when that has
+// given up.
 func TestGuardsPings(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
-		ping        bool
+		ping, mute  bool
 		least, most int
 	}{
-		{"always", true, 115, 125},
-		{"never", false, 58, 62},
+		{"always", true, false, 46, 50},
+		{"never", false, false, 23, 25},
+		{"always, mute", true, true, 46, 50},
+		{"never, mute", false, true, 23, 25},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 3, Silence: 20 * time.Second})
+			h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 3, Silence: time.Hour})
 			defer h.Close()
 			pings := 0
-			lived{h: h, until: 5 * time.Minute, says: always(&pluginv1.Decision{SendPing: tt.ping}),
-				look: func(_ time.Duration, d spi.Decision, _ spi.Snapshot) {
+			lived{h: h, until: 2 * time.Minute, silent: func(time.Duration) bool { return tt.mute }, says: always(&pluginv1.Decision{SendPing: tt.ping}),
+				look: func(d spi.Decision) {
 					if d.SendPing {
 						pings++
 					}
 				}}.run(t)
 			if pings < tt.least || pings > tt.most {
-				t.Errorf("got %d PINGs in 60 intervals, want %d to %d", pings, tt.least, tt.most)
+				t.Errorf("got %d PINGs in 24 intervals, want %d to %d", pings, tt.least, tt.most)
 			}
 		})
 	}
 }
 
-// TestGuardsOwnLateness: a Dead from a snapshot that was late itself is not believed.
-func TestGuardsOwnLateness(t *testing.T) {
-	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 1, Silence: 20 * time.Second})
-	defer h.Close()
-	s := spi.Snapshot{ConnID: 7, Due: 20 * time.Second, Now: 40 * time.Second, PingSeq: 4, AckSeq: 3, LastIn: 16 * time.Second}
-	_, st := h.Decide(s, spi.State{})
-	number, batch := h.take()
-	says := always(&pluginv1.Decision{Liveness: dead, NextNanos: int64(time.Second)})
-	lived{h: h, says: says}.answer(number, batch)
-	s.Due, s.Now, s.PingSeq = 41*time.Second, 41*time.Second, 5
-	if d, _ := h.Decide(s, st); d.Liveness == spi.Dead {
-		t.Errorf("Decide after a pause: got %+v, want not dead", d)
+// TestGuardsBelief: a Dead counts only if nothing has happened since, and this side was
+// in time itself.
+func TestGuardsBelief(t *testing.T) {
+	basis := spi.Snapshot{ConnID: 7, Due: 20 * time.Second, Now: 20 * time.Second, PingSeq: 4, AckSeq: 3, InCount: 3, LastIn: 14 * time.Second}
+	after := basis
+	after.Now, after.Due = 26*time.Second, 26*time.Second // still in force, with more than an interval of silence
+	late, spoke, answered, stalled := basis, after, after, after
+	late.Due -= 3 * time.Second
+	spoke.InCount, spoke.LastIn = 4, 20*time.Second
+	answered.PingSeq, answered.AckSeq = 5, 4
+	stalled.WriteStalled = true
+	for _, tt := range []struct {
+		name         string
+		basis, after spi.Snapshot
+		want         string // reason of the death; "": not dead
+	}{
+		{"nothing happened", basis, after, spi.ReasonHeartbeatTimeout},
+		{"write stalled", basis, stalled, spi.ReasonWriteStalled},
+		{"late", late, after, ""},
+		{"it spoke", basis, spoke, ""},
+		{"it answered", basis, answered, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 1, Silence: 20 * time.Second})
+			defer h.Close()
+			_, st := h.Decide(tt.basis, spi.State{})
+			number, batch := h.take()
+			lived{h: h, says: always(&pluginv1.Decision{Liveness: dead, NextNanos: 1 << 62})}.answer(number, batch)
+			if d, _ := h.Decide(tt.after, st); (d.Liveness == spi.Dead) != (tt.want != "") || tt.want != "" && d.Reason != tt.want {
+				t.Errorf("Decide: got %+v, want dead by %q", d, tt.want)
+			}
+		})
 	}
-	number, batch = h.take() // asked in time
-	lived{h: h, says: says}.answer(number, batch)
-	s.Due, s.Now = 42*time.Second, 42*time.Second
-	if d, _ := h.Decide(s, st); d.Liveness != spi.Dead || d.Reason != spi.ReasonHeartbeatTimeout {
-		t.Errorf("Decide in time: got %+v, want dead by %s", d, spi.ReasonHeartbeatTimeout)
+}
+
+// TestGuardsPatience: the shadow does not remember a death that did not come.
+func TestGuardsPatience(t *testing.T) {
+	h := byHand(t, new(Plugin), "x", spi.Timing{Interval: 5 * time.Second, Strikes: 3, Silence: time.Hour})
+	defer h.Close()
+	s := spi.Snapshot{ConnID: 7}
+	var st spi.State
+	for {
+		s.Now += time.Second
+		s.Due = s.Now
+		shadow, _ := h.shadow.Decide(s, st)
+		d, next := h.Decide(s, st)
+		number, batch := h.take()
+		lived{h: h, says: always(&pluginv1.Decision{Strikes: 2})}.answer(number, batch)
+		if shadow.Liveness == spi.Dead {
+			if next != st || d.Liveness != spi.Suspect || d.Strikes != 2 || d.Reason != "" {
+				t.Errorf("Decide: got %+v, State kept: %v, want suspect with 2 strikes, and true", d, next == st)
+			}
+			return
+		}
+		st = next
+		if d.SendPing {
+			s.PingSeq, s.LastPingAt = s.PingSeq+1, s.Now
+		}
 	}
 }
 
