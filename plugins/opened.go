@@ -11,12 +11,13 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// dropsEvery is how often outcomes that were dropped are logged.
-const dropsEvery = time.Minute
+// sayEvery is how often the log is told that a plugin cannot be used, or that outcomes
+// were dropped.
+const sayEvery = time.Minute
 
-// usage is one extension of a plugin that was opened, and what it counts. It is safe
+// opening is one extension of a plugin that was opened, and what it counts. It is safe
 // for concurrent use.
-type usage struct {
+type opening struct {
 	kind, name string
 	standIn    string // what is used without the plugin; "": nothing, calls fail
 	log        logrus.FieldLogger
@@ -26,97 +27,112 @@ type usage struct {
 	planned   atomic.Int64  // when the last good plan came, in nanoseconds since 1970; 0: none did
 	dropped   atomic.Uint64
 
-	mu       sync.Mutex
-	reported uint64 // of dropped
-	at       time.Time
+	mu     sync.Mutex
+	warned time.Time // when the log was told that the plugin cannot be used
+	told   bool      // it was, and not yet of the contrary
+
+	reported   uint64 // of dropped
+	reportedAt time.Time
 }
 
-// fell notes that the plugin could not be used, and the use of what stands in.
-func (u *usage) fell(why error) {
-	if u.standIn != "" {
-		u.fallbacks.Add(1)
-	}
-	if u.fallen.Load() || !u.fallen.CompareAndSwap(false, true) {
+// fails notes that the plugin could not be used.
+func (o *opening) fails(why error) {
+	if o.fallen.Load() || !o.fallen.CompareAndSwap(false, true) {
 		return
 	}
-	log := u.log
-	if why != nil {
-		log = log.WithError(why)
+	now := time.Now()
+	o.mu.Lock()
+	tell := o.warned.IsZero() || now.Sub(o.warned) >= sayEvery
+	if tell {
+		o.warned, o.told = now, true
 	}
-	if u.standIn == "" {
-		log.Warn("plugin cannot be used; calls fail until it can")
-	} else {
-		log.Warn("plugin cannot be used; on_failure: " + u.standIn)
+	o.mu.Unlock()
+	switch {
+	case !tell:
+	case o.standIn == "":
+		o.log.WithError(why).Warn("plugin cannot be used; calls fail until it can")
+	default:
+		o.log.WithError(why).Warn("plugin cannot be used; what stands in is " + o.standIn)
 	}
 }
 
+// stoodIn counts a use of what stands in.
+func (o *opening) stoodIn() { o.fallbacks.Add(1) }
+
 // works notes that the plugin was used.
-func (u *usage) works() {
-	if u.fallen.Load() && u.fallen.CompareAndSwap(true, false) {
-		u.log.Info("plugin is used again")
+func (o *opening) works() {
+	if !o.fallen.Load() || !o.fallen.CompareAndSwap(true, false) {
+		return
+	}
+	o.mu.Lock()
+	tell := o.told
+	o.told = false
+	o.mu.Unlock()
+	if tell {
+		o.log.Info("plugin is used again")
 	}
 }
 
 // drop counts outcomes that the plugin may not have been told.
-func (u *usage) drop(n int) {
+func (o *opening) drop(n int) {
 	if n > 0 {
-		u.dropped.Add(uint64(n))
+		o.dropped.Add(uint64(n))
 	}
 }
 
 // reportDrops logs how many were dropped since it last did, at most once per
-// dropsEvery unless it is the last time.
-func (u *usage) reportDrops(now time.Time, last bool) {
-	u.mu.Lock()
-	dropped := u.dropped.Load()
-	fresh := dropped - u.reported
-	if fresh == 0 || !last && now.Sub(u.at) < dropsEvery {
-		u.mu.Unlock()
+// sayEvery unless it is the last time.
+func (o *opening) reportDrops(now time.Time, last bool) {
+	o.mu.Lock()
+	dropped := o.dropped.Load()
+	fresh := dropped - o.reported
+	if fresh == 0 || !last && now.Sub(o.reportedAt) < sayEvery {
+		o.mu.Unlock()
 		return
 	}
-	u.reported, u.at = dropped, now
-	u.mu.Unlock()
-	u.log.WithField("dropped", fresh).Warn("outcomes of calls were dropped: the hooks of the plugin may not have been told")
+	o.reported, o.reportedAt = dropped, now
+	o.mu.Unlock()
+	o.log.WithField("dropped", fresh).Warn("outcomes of calls were dropped: the hooks of the plugin may not have been told")
 }
 
-// usages is what is open of a plugin. The zero value is empty. It is safe for
+// openings is what is open of a plugin. The zero value is empty. It is safe for
 // concurrent use.
-type usages struct {
+type openings struct {
 	mu   sync.Mutex
-	open []*usage
+	open []*opening
 	past []spi.PluginExtension // counters of those that were closed
 }
 
 // add notes an extension that was opened. The caller removes it when it closes it.
-func (l *usages) add(info spi.Info, standIn string, log logrus.FieldLogger) *usage {
-	u := &usage{kind: info.Kind, name: info.Name, standIn: standIn, log: log}
+func (l *openings) add(info spi.Info, standIn string, log logrus.FieldLogger) *opening {
+	o := &opening{kind: info.Kind, name: info.Name, standIn: standIn, log: log}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open = append(l.open, u)
-	return u
+	l.open = append(l.open, o)
+	return o
 }
 
 // remove forgets an extension that was closed, but for what it counted. It is safe to
 // call twice.
-func (l *usages) remove(u *usage) {
+func (l *openings) remove(o *opening) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.Index(l.open, u)
+	i := slices.Index(l.open, o)
 	if i < 0 {
 		return
 	}
 	l.open = slices.Delete(l.open, i, i+1)
-	at := slices.IndexFunc(l.past, func(e spi.PluginExtension) bool { return e.Kind == u.kind && e.Name == u.name })
+	at := slices.IndexFunc(l.past, func(e spi.PluginExtension) bool { return e.Kind == o.kind && e.Name == o.name })
 	if at < 0 {
 		at = len(l.past)
-		l.past = append(l.past, spi.PluginExtension{Kind: u.kind, Name: u.name})
+		l.past = append(l.past, spi.PluginExtension{Kind: o.kind, Name: o.name})
 	}
-	l.past[at].Fallbacks += u.fallbacks.Load()
-	l.past[at].Dropped += u.dropped.Load()
+	l.past[at].Fallbacks += o.fallbacks.Load()
+	l.past[at].Dropped += o.dropped.Load()
 }
 
 // describe describes how the extensions of infos are used, in their order.
-func (l *usages) describe(infos []spi.Info, now time.Time) []spi.PluginExtension {
+func (l *openings) describe(infos []spi.Info, now time.Time) []spi.PluginExtension {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]spi.PluginExtension, len(infos))
@@ -128,15 +144,15 @@ func (l *usages) describe(infos []spi.Info, now time.Time) []spi.PluginExtension
 			}
 		}
 		var planned int64
-		for _, u := range l.open {
-			if u.kind != e.Kind || u.name != e.Name {
+		for _, o := range l.open {
+			if o.kind != e.Kind || o.name != e.Name {
 				continue
 			}
 			e.Opened++
-			e.Fallback = e.Fallback || u.standIn != "" && u.fallen.Load()
-			e.Fallbacks += u.fallbacks.Load()
-			e.Dropped += u.dropped.Load()
-			planned = max(planned, u.planned.Load())
+			e.Fallback = e.Fallback || o.standIn != "" && o.fallen.Load()
+			e.Fallbacks += o.fallbacks.Load()
+			e.Dropped += o.dropped.Load()
+			planned = max(planned, o.planned.Load())
 		}
 		if planned != 0 {
 			e.PlanAge = spi.Duration(max(now.Sub(time.Unix(0, planned)), 1))
