@@ -30,7 +30,7 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 			return nil, err
 		}
 		log := env.Log.WithField("plugin", p.cfg.Name)
-		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: p.opened.add(info, strings.TrimPrefix(onFailure, spi.Fail), log)}
+		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: p.usages.add(info, strings.TrimPrefix(onFailure, spi.Fail), log)}
 		// What becomes of plans is logged by remote, which knows what stands in.
 		return &balancer{planned: spi.FromPlanner(remote, spi.Env{}), remote: remote, standIn: standIn, onFailure: onFailure}, nil
 	})
@@ -91,7 +91,7 @@ func (b *balancer) Close() error {
 	b.remote.mu.Lock()
 	b.remote.hangUp()
 	b.remote.mu.Unlock()
-	b.remote.plugin.opened.remove(b.remote.use)
+	b.remote.plugin.usages.remove(b.remote.use)
 	if closer, ok := b.standIn.(io.Closer); ok {
 		err = errors.Join(err, closer.Close())
 	}

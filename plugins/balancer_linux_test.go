@@ -39,7 +39,7 @@ func (a always) Pick(*spi.CallInfo) (int, error)          { return int(a), nil }
 func balancerOf(plans spi.Planner, onFailure string) *balancer {
 	p := new(Plugin)
 	p.ready.Store(new(generation))
-	use := p.opened.add(spi.Info{Kind: "loadbalancer", Name: "first"}, onFailure, quiet())
+	use := p.usages.add(spi.Info{Kind: "loadbalancer", Name: "first"}, onFailure, quiet())
 	b := &balancer{planned: spi.FromPlanner(plans, spi.Env{}), remote: &planner{plugin: p, use: use}, onFailure: onFailure}
 	if onFailure != spi.Fail {
 		b.standIn = always(2)
@@ -256,7 +256,7 @@ func TestKilledPlannerIsReplaced(t *testing.T) {
 	if want := [3]int{100, 100, 100}; picked != want {
 		t.Errorf("picks: got %v, want %v", picked, want)
 	}
-	if e := p.opened.describe(p.Extensions(), time.Now())[0]; e.Opened != 1 || !e.Fallback || e.Fallbacks != 300 || e.PlanAge != 0 {
+	if e := p.usages.describe(p.Extensions(), time.Now())[0]; e.Opened != 1 || !e.Fallback || e.Fallbacks != 300 || e.PlanAge != 0 {
 		t.Errorf("usage: got %+v, want 300 fallbacks and no plan", e)
 	}
 }

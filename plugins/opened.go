@@ -15,9 +15,9 @@ import (
 // were dropped.
 const sayEvery = time.Minute
 
-// opening is one extension of a plugin that was opened, and what it counts. It is safe
+// usage is one extension of a plugin that was opened, and what it counts. It is safe
 // for concurrent use.
-type opening struct {
+type usage struct {
 	kind, name string
 	standIn    string // what is used without the plugin; "": nothing, calls fail
 	log        logrus.FieldLogger
@@ -35,104 +35,112 @@ type opening struct {
 	reportedAt time.Time
 }
 
+// fell notes that the plugin could not be used, and a use of what stands in.
+func (u *usage) fell(why error) {
+	if u.standIn != "" {
+		u.stoodIn()
+	}
+	u.fails(why)
+}
+
 // fails notes that the plugin could not be used.
-func (o *opening) fails(why error) {
-	if o.fallen.Load() || !o.fallen.CompareAndSwap(false, true) {
+func (u *usage) fails(why error) {
+	if u.fallen.Load() || !u.fallen.CompareAndSwap(false, true) {
 		return
 	}
 	now := time.Now()
-	o.mu.Lock()
-	tell := o.warned.IsZero() || now.Sub(o.warned) >= sayEvery
+	u.mu.Lock()
+	tell := u.warned.IsZero() || now.Sub(u.warned) >= sayEvery
 	if tell {
-		o.warned, o.told = now, true
+		u.warned, u.told = now, true
 	}
-	o.mu.Unlock()
+	u.mu.Unlock()
 	switch {
 	case !tell:
-	case o.standIn == "":
-		o.log.WithError(why).Warn("plugin cannot be used; calls fail until it can")
+	case u.standIn == "":
+		u.log.WithError(why).Warn("plugin cannot be used; calls fail until it can")
 	default:
-		o.log.WithError(why).Warn("plugin cannot be used; what stands in is " + o.standIn)
+		u.log.WithError(why).Warn("plugin cannot be used; what stands in is " + u.standIn)
 	}
 }
 
 // stoodIn counts a use of what stands in.
-func (o *opening) stoodIn() { o.fallbacks.Add(1) }
+func (u *usage) stoodIn() { u.fallbacks.Add(1) }
 
 // works notes that the plugin was used.
-func (o *opening) works() {
-	if !o.fallen.Load() || !o.fallen.CompareAndSwap(true, false) {
+func (u *usage) works() {
+	if !u.fallen.Load() || !u.fallen.CompareAndSwap(true, false) {
 		return
 	}
-	o.mu.Lock()
-	tell := o.told
-	o.told = false
-	o.mu.Unlock()
+	u.mu.Lock()
+	tell := u.told
+	u.told = false
+	u.mu.Unlock()
 	if tell {
-		o.log.Info("plugin is used again")
+		u.log.Info("plugin is used again")
 	}
 }
 
 // drop counts outcomes that the plugin may not have been told.
-func (o *opening) drop(n int) {
+func (u *usage) drop(n int) {
 	if n > 0 {
-		o.dropped.Add(uint64(n))
+		u.dropped.Add(uint64(n))
 	}
 }
 
 // reportDrops logs how many were dropped since it last did, at most once per
 // sayEvery unless it is the last time.
-func (o *opening) reportDrops(now time.Time, last bool) {
-	o.mu.Lock()
-	dropped := o.dropped.Load()
-	fresh := dropped - o.reported
-	if fresh == 0 || !last && now.Sub(o.reportedAt) < sayEvery {
-		o.mu.Unlock()
+func (u *usage) reportDrops(now time.Time, last bool) {
+	u.mu.Lock()
+	dropped := u.dropped.Load()
+	fresh := dropped - u.reported
+	if fresh == 0 || !last && now.Sub(u.reportedAt) < sayEvery {
+		u.mu.Unlock()
 		return
 	}
-	o.reported, o.reportedAt = dropped, now
-	o.mu.Unlock()
-	o.log.WithField("dropped", fresh).Warn("outcomes of calls were dropped: the hooks of the plugin may not have been told")
+	u.reported, u.reportedAt = dropped, now
+	u.mu.Unlock()
+	u.log.WithField("dropped", fresh).Warn("outcomes of calls were dropped: the hooks of the plugin may not have been told")
 }
 
-// openings is what is open of a plugin. The zero value is empty. It is safe for
+// usages is what is open of a plugin. The zero value is empty. It is safe for
 // concurrent use.
-type openings struct {
+type usages struct {
 	mu   sync.Mutex
-	open []*opening
+	open []*usage
 	past []spi.PluginExtension // counters of those that were closed
 }
 
 // add notes an extension that was opened. The caller removes it when it closes it.
-func (l *openings) add(info spi.Info, standIn string, log logrus.FieldLogger) *opening {
-	o := &opening{kind: info.Kind, name: info.Name, standIn: standIn, log: log}
+func (l *usages) add(info spi.Info, standIn string, log logrus.FieldLogger) *usage {
+	u := &usage{kind: info.Kind, name: info.Name, standIn: standIn, log: log}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.open = append(l.open, o)
-	return o
+	l.open = append(l.open, u)
+	return u
 }
 
 // remove forgets an extension that was closed, but for what it counted. It is safe to
 // call twice.
-func (l *openings) remove(o *opening) {
+func (l *usages) remove(u *usage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.Index(l.open, o)
+	i := slices.Index(l.open, u)
 	if i < 0 {
 		return
 	}
 	l.open = slices.Delete(l.open, i, i+1)
-	at := slices.IndexFunc(l.past, func(e spi.PluginExtension) bool { return e.Kind == o.kind && e.Name == o.name })
+	at := slices.IndexFunc(l.past, func(e spi.PluginExtension) bool { return e.Kind == u.kind && e.Name == u.name })
 	if at < 0 {
 		at = len(l.past)
-		l.past = append(l.past, spi.PluginExtension{Kind: o.kind, Name: o.name})
+		l.past = append(l.past, spi.PluginExtension{Kind: u.kind, Name: u.name})
 	}
-	l.past[at].Fallbacks += o.fallbacks.Load()
-	l.past[at].Dropped += o.dropped.Load()
+	l.past[at].Fallbacks += u.fallbacks.Load()
+	l.past[at].Dropped += u.dropped.Load()
 }
 
 // describe describes how the extensions of infos are used, in their order.
-func (l *openings) describe(infos []spi.Info, now time.Time) []spi.PluginExtension {
+func (l *usages) describe(infos []spi.Info, now time.Time) []spi.PluginExtension {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]spi.PluginExtension, len(infos))
@@ -144,15 +152,15 @@ func (l *openings) describe(infos []spi.Info, now time.Time) []spi.PluginExtensi
 			}
 		}
 		var planned int64
-		for _, o := range l.open {
-			if o.kind != e.Kind || o.name != e.Name {
+		for _, u := range l.open {
+			if u.kind != e.Kind || u.name != e.Name {
 				continue
 			}
 			e.Opened++
-			e.Fallback = e.Fallback || o.standIn != "" && o.fallen.Load()
-			e.Fallbacks += o.fallbacks.Load()
-			e.Dropped += o.dropped.Load()
-			planned = max(planned, o.planned.Load())
+			e.Fallback = e.Fallback || u.standIn != "" && u.fallen.Load()
+			e.Fallbacks += u.fallbacks.Load()
+			e.Dropped += u.dropped.Load()
+			planned = max(planned, u.planned.Load())
 		}
 		if planned != 0 {
 			e.PlanAge = spi.Duration(max(now.Sub(time.Unix(0, planned)), 1))

@@ -29,7 +29,7 @@ func TestOpeningTellsTheLog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			log, logged := logtest.NewNullLogger()
-			var l openings
+			var l usages
 			o := l.add(spi.Info{Kind: "loadbalancer", Name: "zoned"}, "p2c", log)
 			for _, what := range tt.what {
 				switch what {
@@ -54,7 +54,7 @@ func TestOpeningTellsTheLog(t *testing.T) {
 
 func TestDropsAreReported(t *testing.T) {
 	log, logged := logtest.NewNullLogger()
-	o := new(openings).add(spi.Info{}, "", log)
+	o := new(usages).add(spi.Info{}, "", log)
 	now := time.Now()
 	for _, step := range []struct {
 		drop  int
@@ -75,7 +75,7 @@ func TestDropsAreReported(t *testing.T) {
 
 // TestOpenings: what is open is summed up by extension, and what was closed counts on.
 func TestOpenings(t *testing.T) {
-	var l openings
+	var l usages
 	zoned, desk := spi.Info{Kind: "loadbalancer", Name: "zoned"}, spi.Info{Kind: "proxy", Name: "desk"}
 	a, b, c := l.add(zoned, "p2c", quietLog()), l.add(zoned, "p2c", quietLog()), l.add(desk, "", quietLog())
 	now := time.Unix(1000, 0)
@@ -95,7 +95,7 @@ func TestOpenings(t *testing.T) {
 	check("open", []spi.PluginExtension{
 		{Kind: "loadbalancer", Name: "zoned", Opened: 2, Fallback: true, Fallbacks: 2, PlanAge: spi.Duration(2 * time.Second)},
 		{Kind: "proxy", Name: "desk", Opened: 1, Dropped: 7}})
-	for _, o := range []*opening{a, b, b, c} { // one of them twice
+	for _, o := range []*usage{a, b, b, c} { // one of them twice
 		l.remove(o)
 	}
 	check("closed", []spi.PluginExtension{{Kind: "loadbalancer", Name: "zoned", Fallbacks: 2}, {Kind: "proxy", Name: "desk", Dropped: 7}})

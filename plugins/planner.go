@@ -19,7 +19,7 @@ import (
 // it is needed and given up at the first fault.
 type planner struct {
 	plugin *Plugin
-	use    *opening
+	use    *usage
 	open   *pluginv1.PlanOpen
 
 	mu     sync.Mutex // held while a plan is asked for, which its context bounds

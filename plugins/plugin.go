@@ -25,7 +25,7 @@ type Plugin struct {
 	room       *room
 	extensions []spi.Info
 	turns      chan struct{} // as many as there may be exchanges at a time
-	opened     openings
+	usages     usages
 
 	ready atomic.Pointer[generation] // nil: none
 

@@ -41,7 +41,7 @@ func (p *Plugin) addProxy(cat *spi.Catalog, info spi.Info) error {
 		if p.cfg.OnFailure[info.Kind] == spi.Pass {
 			standIn = spi.Pass
 		}
-		h.use = p.opened.add(info, standIn, env.Log.WithField("plugin", p.cfg.Name))
+		h.use = p.usages.add(info, standIn, env.Log.WithField("plugin", p.cfg.Name))
 		h.ctx, h.cancel = context.WithCancel(context.Background())
 		h.teller.Go(h.tell)
 		return &proxy{spi.FromHooks(h).(spi.Wrapper), h}, nil
@@ -65,7 +65,7 @@ type hooks struct {
 	plugin *Plugin
 	name   string
 	with   []byte
-	use    *opening
+	use    *usage
 	number atomic.Uint64 // of the last call
 
 	queue   chan spi.Outcome // of After, to tell; never closed: After may come late
@@ -91,9 +91,8 @@ func (h *hooks) Before(ctx context.Context, in spi.Invocation) (spi.Verdict, err
 	case hurried && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
 		return spi.Verdict{}, context.DeadlineExceeded
 	}
-	h.use.fails(err)
+	h.use.fell(err)
 	if h.use.standIn == spi.Pass {
-		h.use.stoodIn()
 		return spi.Verdict{}, nil
 	}
 	return spi.Verdict{}, h.plugin.unavailable(err, "bhrpc plugin inspect "+h.plugin.cfg.Name+" says how it does; on_failure: {proxy: pass} would let calls go on without its hooks")
@@ -184,7 +183,7 @@ func (h *hooks) close() {
 		h.teller.Wait()
 		late.Stop()
 		h.cancel()
-		h.plugin.opened.remove(h.use)
+		h.plugin.usages.remove(h.use)
 	})
 }
 

@@ -116,7 +116,7 @@ func TestAfterIsTold(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("outcomes: got %+v, want %+v", got, want)
 	}
-	if e := p.opened.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now()); len(e) != 1 || e[0].Opened != 1 || e[0].Dropped != 1 || e[0].Fallbacks != 0 {
+	if e := p.usages.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now()); len(e) != 1 || e[0].Opened != 1 || e[0].Dropped != 1 || e[0].Fallbacks != 0 {
 		t.Errorf("usage: got %+v, want one open and one outcome dropped, at which the hook panicked", e)
 	}
 }
@@ -166,7 +166,7 @@ func TestHooksThatDoNotAnswer(t *testing.T) {
 			if tt.want == spi.Unavailable && !strings.Contains(err.Error(), `"acme"`) {
 				t.Errorf("error: got %v, want it to name the plugin", err)
 			}
-			used := p.opened.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now())[0]
+			used := p.usages.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now())[0]
 			if want := tt.want == 0; used.Fallback != want || (used.Fallbacks == 1) != want {
 				t.Errorf("usage: got %+v, want that something stood in: %v", used, want)
 			}
@@ -176,7 +176,7 @@ func TestHooksThatDoNotAnswer(t *testing.T) {
 
 // TestFullQueue: calls go on, and what does not fit is counted.
 func TestFullQueue(t *testing.T) {
-	h := &hooks{queue: make(chan spi.Outcome, 2), use: &opening{}}
+	h := &hooks{queue: make(chan spi.Outcome, 2), use: &usage{}}
 	for range 5 {
 		h.After(t.Context(), spi.Outcome{})
 	}

@@ -31,7 +31,7 @@ func (p *Plugin) addSerializer(cat *spi.Catalog, info spi.Info) error {
 			s.streams.close()
 			return nil, err
 		}
-		s.use = p.opened.add(info, "", env.Log.WithField("plugin", p.cfg.Name))
+		s.use = p.usages.add(info, "", env.Log.WithField("plugin", p.cfg.Name))
 		return s, nil
 	})
 }
@@ -41,7 +41,7 @@ type serializer struct {
 	plugin  *Plugin
 	neutral spi.Serializer
 	streams streams
-	use     *opening
+	use     *usage
 	slow    slowness
 	begun   time.Time // of slow's clock
 }
@@ -73,7 +73,7 @@ func (s *serializer) Decode(data []byte, v any) error {
 
 // Close ends the streams. It is safe to call twice.
 func (s *serializer) Close() error {
-	s.plugin.opened.remove(s.use)
+	s.plugin.usages.remove(s.use)
 	s.streams.close()
 	return nil
 }
@@ -95,7 +95,7 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	}
 	switch {
 	case err != nil && noAnswer(err):
-		s.use.fails(err)
+		s.use.fell(err)
 		return nil, s.plugin.unavailable(err, "bhrpc plugin inspect "+s.plugin.cfg.Name+" says how it does")
 	case status.Code(err) == codes.ResourceExhausted:
 		return nil, &spi.Error{Code: spi.ResourceExhausted, Message: err.Error(), Hint: fmt.Sprintf("a message to or from a plugin has at most %d bytes", maxMessage), Cause: err}

@@ -34,7 +34,7 @@ func Serve(cat *spi.Catalog) error {
 	if fd, err := strconv.Atoi(os.Getenv(lifelineEnv)); err == nil {
 		go endWithHost(os.NewFile(uintptr(fd), "lifeline"))
 	}
-	hooks, transcoding := newShelf(cat.Proxies, spi.Env{}), newShelf(cat.Serializers, spi.Env{})
+	hooks, transcoding := newShelf(cat.Proxies), newShelf(cat.Serializers)
 	fmt.Println() // ends a line that was begun: the handshake needs one of its own
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: handshake,

@@ -25,18 +25,9 @@ func (s *proxies) hooks(ctx context.Context, name string, with []byte) (spi.Hook
 	if err != nil {
 		return nil, err
 	}
-	hooks, err := hooksOf(name, proxy)
-	if err != nil {
-		return nil, status.Error(codes.FailedPrecondition, err.Error())
-	}
-	return hooks, nil
-}
-
-// hooksOf returns the hooks within a proxy.
-func hooksOf(name string, proxy spi.Proxy) (spi.Hooks, error) {
 	inner, ok := proxy.(interface{ Hooks() spi.Hooks })
 	if !ok {
-		return nil, fmt.Errorf("proxy %q has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes", name)
+		return nil, status.Errorf(codes.FailedPrecondition, "proxy %q has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes", name)
 	}
 	return inner.Hooks(), nil
 }

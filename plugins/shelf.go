@@ -16,7 +16,6 @@ import (
 // and closed at the end of the plugin. It is safe for concurrent use.
 type shelf[T any] struct {
 	point *spi.Point[T]
-	env   spi.Env // of what is opened
 
 	mu   sync.Mutex
 	kept map[shelved]*book[T]
@@ -31,8 +30,8 @@ type book[T any] struct {
 	err    error
 }
 
-func newShelf[T any](point *spi.Point[T], env spi.Env) *shelf[T] {
-	return &shelf[T]{point: point, env: env, kept: map[shelved]*book[T]{}}
+func newShelf[T any](point *spi.Point[T]) *shelf[T] {
+	return &shelf[T]{point: point, kept: map[shelved]*book[T]{}}
 }
 
 // open returns the extension of a name and configuration. An error is a gRPC status
@@ -55,7 +54,7 @@ func (s *shelf[T]) open(ctx context.Context, name string, with []byte) (value T,
 			}
 			close(b.opened)
 		}()
-		b.value, err = s.point.Open(ctx, s.env, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
+		b.value, err = s.point.Open(ctx, spi.Env{}, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
 		if b.err = nil; err != nil {
 			b.err = status.Error(codes.InvalidArgument, err.Error())
 		}
