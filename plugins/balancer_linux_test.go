@@ -28,11 +28,11 @@ func (p *firstOrNothing) Plan(_ context.Context, stats spi.Stats) (spi.Plan, err
 	return spi.Plan{Weights: weights}, nil
 }
 
-// always is a load balancer that picks one index.
-type always int
+// onlyIndex is a load balancer that picks one index.
+type onlyIndex int
 
-func (a always) Build([]spi.Endpoint) (spi.Picker, error) { return a, nil }
-func (a always) Pick(*spi.CallInfo) (int, error)          { return int(a), nil }
+func (a onlyIndex) Build([]spi.Endpoint) (spi.Picker, error) { return a, nil }
+func (a onlyIndex) Pick(*spi.CallInfo) (int, error)          { return int(a), nil }
 
 // balancerOf returns a load balancer whose plans are those of planner, of a plugin
 // that runs, and in whose place another picks the last of three endpoints.
@@ -42,7 +42,7 @@ func balancerOf(plans spi.Planner, onFailure string) *balancer {
 	use := p.usages.add(spi.Info{Kind: "loadbalancer", Name: "first"}, onFailure, quiet())
 	b := &balancer{planned: spi.FromPlanner(plans, spi.Env{}), remote: &planner{plugin: p, use: use}, onFailure: onFailure}
 	if onFailure != spi.Fail {
-		b.standIn = always(2)
+		b.standIn = onlyIndex(2)
 	}
 	return b
 }
@@ -136,7 +136,7 @@ func TestOpenStandIn(t *testing.T) {
 	if err := extensions.Register(cat); err != nil {
 		t.Fatal(err)
 	}
-	if err := cat.LoadBalancers.Add(spi.Info{Name: "zoned", Source: "plugin other"}, func(context.Context, spi.Env, []byte) (spi.LoadBalancer, error) { return always(0), nil }); err != nil {
+	if err := cat.LoadBalancers.Add(spi.Info{Name: "zoned", Source: "plugin other"}, func(context.Context, spi.Env, []byte) (spi.LoadBalancer, error) { return onlyIndex(0), nil }); err != nil {
 		t.Fatal(err)
 	}
 	tests := []struct {
