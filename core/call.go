@@ -130,7 +130,11 @@ func (s *callState) pickOf(now *snapshot, usable spi.Bitmap) (int, error) {
 	s.info.Usable, s.info.Now = usable, s.target.consumer.now()
 	i, err := now.picker.Pick(&s.info)
 	if err != nil {
-		return 0, &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
+		failure := &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
+		if chosen, ok := err.(*spi.Error); ok {
+			failure.Message, failure.Hint = chosen.Message, chosen.Hint
+		}
+		return 0, failure
 	}
 	if n := len(now.endpoints); i < 0 || i >= n || !usable.Has(i) {
 		return 0, &spi.Error{Code: spi.Internal, Phase: spi.PhasePick, Sent: spi.SentNo,

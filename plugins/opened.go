@@ -11,8 +11,9 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// dropsEvery is how often outcomes that were dropped are logged.
-const dropsEvery = time.Minute
+// sayEvery is how often the log is told that a plugin cannot be used, or that outcomes
+// were dropped.
+const sayEvery = time.Minute
 
 // usage is one extension of a plugin that was opened, and what it counts. It is safe
 // for concurrent use.
@@ -26,33 +27,56 @@ type usage struct {
 	planned   atomic.Int64  // when the last good plan came, in nanoseconds since 1970; 0: none did
 	dropped   atomic.Uint64
 
-	mu       sync.Mutex
-	reported uint64 // of dropped
-	at       time.Time
+	mu     sync.Mutex
+	warned time.Time // when the log was told that the plugin cannot be used
+	told   bool      // it was, and not yet of the contrary
+
+	reported   uint64 // of dropped
+	reportedAt time.Time
 }
 
-// fell notes that the plugin could not be used, and the use of what stands in.
+// fell notes that the plugin could not be used, and a use of what stands in.
 func (u *usage) fell(why error) {
 	if u.standIn != "" {
-		u.fallbacks.Add(1)
+		u.stoodIn()
 	}
+	u.fails(why)
+}
+
+// fails notes that the plugin could not be used.
+func (u *usage) fails(why error) {
 	if u.fallen.Load() || !u.fallen.CompareAndSwap(false, true) {
 		return
 	}
-	log := u.log
-	if why != nil {
-		log = log.WithError(why)
+	now := time.Now()
+	u.mu.Lock()
+	tell := u.warned.IsZero() || now.Sub(u.warned) >= sayEvery
+	if tell {
+		u.warned, u.told = now, true
 	}
-	if u.standIn == "" {
-		log.Warn("plugin cannot be used; calls fail until it can")
-	} else {
-		log.Warn("plugin cannot be used; on_failure: " + u.standIn)
+	u.mu.Unlock()
+	switch {
+	case !tell:
+	case u.standIn == "":
+		u.log.WithError(why).Warn("plugin cannot be used; calls fail until it can")
+	default:
+		u.log.WithError(why).Warn("plugin cannot be used; what stands in is " + u.standIn)
 	}
 }
 
+// stoodIn counts a use of what stands in.
+func (u *usage) stoodIn() { u.fallbacks.Add(1) }
+
 // works notes that the plugin was used.
 func (u *usage) works() {
-	if u.fallen.Load() && u.fallen.CompareAndSwap(true, false) {
+	if !u.fallen.Load() || !u.fallen.CompareAndSwap(true, false) {
+		return
+	}
+	u.mu.Lock()
+	tell := u.told
+	u.told = false
+	u.mu.Unlock()
+	if tell {
 		u.log.Info("plugin is used again")
 	}
 }
@@ -65,16 +89,16 @@ func (u *usage) drop(n int) {
 }
 
 // reportDrops logs how many were dropped since it last did, at most once per
-// dropsEvery unless it is the last time.
+// sayEvery unless it is the last time.
 func (u *usage) reportDrops(now time.Time, last bool) {
 	u.mu.Lock()
 	dropped := u.dropped.Load()
 	fresh := dropped - u.reported
-	if fresh == 0 || !last && now.Sub(u.at) < dropsEvery {
+	if fresh == 0 || !last && now.Sub(u.reportedAt) < sayEvery {
 		u.mu.Unlock()
 		return
 	}
-	u.reported, u.at = dropped, now
+	u.reported, u.reportedAt = dropped, now
 	u.mu.Unlock()
 	u.log.WithField("dropped", fresh).Warn("outcomes of calls were dropped: the hooks of the plugin may not have been told")
 }

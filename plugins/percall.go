@@ -42,9 +42,10 @@ func (p *Plugin) admit(ctx context.Context, log logrus.FieldLogger, e perCall, w
 	if err == nil {
 		cost, n, err = measure(ctx, e.ask)
 	}
-	if err != nil && !unanswered(err) {
+	if err != nil && !noAnswer(err) {
 		return err
 	}
+	log = log.WithField("plugin", p.cfg.Name)
 	text := "an exchange with its process"
 	if n > 0 {
 		text = fmt.Sprintf("%v (median of %d)", cost, n)
@@ -85,9 +86,9 @@ func measure(ctx context.Context, ask func(context.Context) error) (median time.
 	return took[len(took)/2].Round(time.Microsecond), len(took), nil
 }
 
-// unanswered reports an error of a plugin that gave no answer: it does not run, its
+// noAnswer reports an error of a plugin that gave no answer: it does not run, its
 // process ended, or it is late. What it answered, a refusal or nonsense, is none.
-func unanswered(err error) bool {
+func noAnswer(err error) bool {
 	switch code := status.Code(err); {
 	case errors.Is(err, errNotReady), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return true

@@ -22,6 +22,7 @@ import (
 
 // perCallRoles are plugins that are asked for every call.
 var perCallRoles = map[string]func(){
+	"liar": serveLies,
 	"per call": func() {
 		cat := spi.NewCatalog()
 		err := errors.Join(

@@ -41,7 +41,7 @@ func (p *Plugin) addProxy(cat *spi.Catalog, info spi.Info) error {
 		if p.cfg.OnFailure[info.Kind] == spi.Pass {
 			standIn = spi.Pass
 		}
-		h.use = p.usages.add(info, standIn, env.Log)
+		h.use = p.usages.add(info, standIn, env.Log.WithField("plugin", p.cfg.Name))
 		h.ctx, h.cancel = context.WithCancel(context.Background())
 		h.waiting, h.leave = context.WithCancel(h.ctx)
 		h.teller.Go(h.tell)

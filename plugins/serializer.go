@@ -31,7 +31,7 @@ func (p *Plugin) addSerializer(cat *spi.Catalog, info spi.Info) error {
 			s.streams.close()
 			return nil, err
 		}
-		s.use = p.usages.add(info, "", env.Log)
+		s.use = p.usages.add(info, "", env.Log.WithField("plugin", p.cfg.Name))
 		return s, nil
 	})
 }
@@ -94,7 +94,7 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 		s.use.log.Warn(fmt.Sprintf("plugin serializer is slow: within %v more than one exchange in a hundred took over %v", slowWindow, slowExchange))
 	}
 	switch {
-	case err != nil && unanswered(err):
+	case err != nil && noAnswer(err):
 		s.use.fell(err)
 		return nil, s.plugin.unavailable(err, "bhrpc plugin inspect "+s.plugin.cfg.Name+" says how it does")
 	case status.Code(err) == codes.ResourceExhausted:
