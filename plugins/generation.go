@@ -229,7 +229,7 @@ var errNotReady = errors.New("is not running")
 func (g *generation) answered(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if status.Code(err) != codes.DeadlineExceeded {
+	if status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
 		g.late = 0
 	} else if g.late++; g.late == lateStrikes {
 		close(g.stuck)
