@@ -28,6 +28,7 @@ func TestPin(t *testing.T) {
 		{"a hash that looks like a number", "plugins: [{name: acme, path: x}]", numeric, "plugins: [{name: acme, path: x, sha256: 'HASH'}]"},
 		{"hash without a value", "plugins:\n- name: acme\n  path: x\n  sha256:\n", hash, "bhrpc.yaml:4:10: it is written in a way that only a person should change; write sha256: " + hash + " there"},
 		{"path on two lines", "plugins:\n- name: acme\n  path: bin/acme\n    and more\n", hash, "bhrpc.yaml:3:9: it is written in a way that only a person should change; write sha256: " + hash + " there"},
+		{"key with a question mark", "plugins:\n- name: acme\n  ? path\n  : bin/acme\n", hash, "bhrpc.yaml:2:3: it is written in a way"},
 		{"escapes", `plugins: [{name: acme, path: "\x41"}]`, hash, "bhrpc.yaml:1:30: it is written in a way"},
 		{"none", "log: {level: info}\n", hash, "bhrpc.yaml: it has no plugins with a name and a path"},
 		{"another", "plugins: [{name: acne, path: x}]\n", hash, "bhrpc.yaml: no plugin is that one\n  plugins: acne"},

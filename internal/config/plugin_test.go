@@ -36,7 +36,7 @@ func TestPluginsValidate(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			}
-			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || strings.Count(got, "bhrpc.yaml") != max(1, strings.Count(tt.want, "bhrpc.yaml")) && got != "" {
 				t.Errorf("%s\ngot  %s\nwant %s", tt.file, got, tt.want)
 			}
 		})
