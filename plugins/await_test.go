@@ -9,7 +9,7 @@ import (
 )
 
 func TestAwait(t *testing.T) {
-	p := &Plugin{cfg: spi.PluginConfig{Name: "acme"}, log: quiet()}
+	p := &Plugin{cfg: spi.PluginConfig{Name: "acme"}, log: unheard()}
 	type got struct {
 		g   *generation
 		err error

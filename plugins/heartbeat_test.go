@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/bhrpc/bhrpc/heartbeat"
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
 )
 
 // threeStrikes opens the usual shadow.
@@ -25,10 +27,17 @@ func threeStrikes(t *testing.T, with string) spi.Heartbeat {
 	return hb
 }
 
+// unheard is a log for tests that run on every system.
+func unheard() logrus.FieldLogger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
+}
+
 // byHand returns a strategy whose batches the test takes and answers itself.
 func byHand(t *testing.T, p *Plugin, name string, timing spi.Timing) *strategy {
 	t.Helper()
-	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, quiet())
+	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, unheard())
 	h.running = true
 	return h
 }
