@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		return newStrategy(p, of, shadow, timing, env.Log), nil
+		return newStrategy(p, of, shadow, timing, env.Log.WithField("plugin", p.cfg.Name)), nil
 	})
 }
 
@@ -66,7 +65,7 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 }
 
 // openShadow opens the built-in that judges beside the plugin, with an interval if it
-// has such a key; 0: its own.
+// can have that; 0: its own.
 func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, interval time.Duration) (spi.Heartbeat, error) {
 	kind := cat.Heartbeats.Kind()
 	ref := spi.Ref{Use: p.cfg.OnFailure[kind]}
@@ -86,9 +85,14 @@ func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, 
 	if strings.HasPrefix(found.Info.Source, "plugin ") {
 		return nil, fail(fmt.Errorf("%w: %q comes from %s; name a built-in, such as three-strike", spi.ErrInvalid, ref.Use, found.Info.Source))
 	}
-	if interval > 0 && slices.ContainsFunc(found.Info.Fields, func(f spi.Field) bool { return f.Key == "interval" }) {
-		if ref.With.JSON, err = json.Marshal(map[string]spi.Duration{"interval": spi.Duration(interval)}); err != nil {
+	if interval > 0 {
+		with, err := json.Marshal(map[string]spi.Duration{"interval": spi.Duration(interval)})
+		if err != nil {
 			return nil, fail(err)
+		}
+		timed := spi.Ref{Use: ref.Use, With: spi.Raw{JSON: with}}
+		if _, err := cat.Heartbeats.Resolve(timed); err == nil { // it has such a key, and can have that value
+			ref = timed
 		}
 	}
 	shadow, err := cat.Heartbeats.Open(ctx, env, ref)

@@ -42,6 +42,31 @@ func byHand(t *testing.T, p *Plugin, name string, timing spi.Timing) *strategy {
 	return h
 }
 
+// TestShadow: it has the interval of the plugin, if it can.
+func TestShadow(t *testing.T) {
+	cat := spi.NewCatalog()
+	if err := heartbeat.Register(cat); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, use      string
+		interval, want time.Duration
+	}{
+		{"default", "", 7 * time.Second, 7 * time.Second},
+		{"of a plugin that was not asked", "", 0, 5 * time.Second},
+		{"which cannot have it", "phi-accrual", 7 * time.Second, 2 * time.Second},
+		{"which has no such key", "idle", 7 * time.Second, 5 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &Plugin{cfg: spi.PluginConfig{Name: "acme", OnFailure: map[string]string{"heartbeat": tt.use}}}
+			shadow, err := p.openShadow(t.Context(), cat, spi.Env{Role: spi.RoleConsumer}, tt.interval)
+			if err != nil || shadow.Timing().Interval != tt.want {
+				t.Errorf("openShadow: got %+v, %v, want an interval of %v", shadow, err, tt.want)
+			}
+		})
+	}
+}
+
 // lived is a connection in plain arithmetic whose strategy a plugin takes part in.
 type lived struct {
 	h      *strategy
