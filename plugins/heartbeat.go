@@ -118,7 +118,8 @@ type strategy struct {
 	shadow spi.Heartbeat
 	log    logrus.FieldLogger
 
-	timing   spi.Timing
+	timing   spi.Timing    // what the host is told
+	interval time.Duration // of the plugin
 	bucket   time.Duration // between two batches
 	floor    time.Duration // of silence, before which no peer is dead by the plugin's word
 	patience time.Duration // of silence, after which the plugin cannot keep a peer
@@ -168,7 +169,7 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	}
 	interval := timing.Interval
 	h := &strategy{
-		plugin: p, of: of, shadow: shadow, log: log, timing: timing,
+		plugin: p, of: of, shadow: shadow, log: log, timing: timing, interval: interval,
 		bucket:   max(min(longestBucket, interval/4), time.Millisecond),
 		floor:    time.Duration(strikes) * interval,
 		patience: min(timing.Silence, max(leastPatience, 2*time.Duration(strikes+1)*interval)),
@@ -178,7 +179,10 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	if interval < 2*longestBucket { // half a second would be many rounds
 		h.grace = interval
 	}
-	h.timing.Silence = max(h.patience, own.Silence) + h.look()
+	if own.Interval > 0 { // the PINGs of both go out, and the peer must not be told of too few
+		h.timing.Interval = min(interval, own.Interval)
+	}
+	h.timing.Silence = max(h.patience, own.Silence, interval) + h.look()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -251,10 +255,10 @@ func (h *strategy) guard(b *beat, s spi.Snapshot, d spi.Decision, st, next spi.S
 			d.Liveness, d.Strikes = says.Liveness, says.Strikes
 		case s.Now-s.LastIn < h.patience:
 			next = st // a death that does not come is not remembered
-			d = spi.Decision{Liveness: spi.Suspect, Strikes: says.Strikes, SendPing: s.Now-s.LastPingAt >= h.timing.Interval, Next: h.bucket}
+			d = spi.Decision{Liveness: spi.Suspect, Strikes: says.Strikes, SendPing: s.Now-s.LastPingAt >= h.interval, Next: h.bucket}
 		}
 		if says.SendPing && s.PingSeq == b.basis.PingSeq && !d.SendPing && d.Liveness != spi.Dead {
-			wait := s.LastPingAt + h.timing.Interval/2 - s.Now
+			wait := s.LastPingAt + h.interval/2 - s.Now
 			d.SendPing = s.PingSeq == 0 || wait <= 0
 			if !d.SendPing {
 				d.Next = min(d.Next, wait)
@@ -277,7 +281,7 @@ func (h *strategy) believes(b *beat, s spi.Snapshot) bool {
 	case s.Now-s.LastIn < h.floor || s.PingSeq <= s.AckSeq:
 		return false
 	}
-	return b.basis.Now-b.basis.Due <= h.timing.Interval/2
+	return b.basis.Now-b.basis.Due <= h.interval/2
 }
 
 // whyDead returns the Reason of a death.

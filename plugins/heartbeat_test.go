@@ -61,7 +61,11 @@ func TestShadow(t *testing.T) {
 			p := &Plugin{cfg: spi.PluginConfig{Name: "acme", OnFailure: map[string]string{"heartbeat": tt.use}}}
 			shadow, err := p.openShadow(t.Context(), cat, spi.Env{Role: spi.RoleConsumer}, tt.interval)
 			if err != nil || shadow.Timing().Interval != tt.want {
-				t.Errorf("openShadow: got %+v, %v, want an interval of %v", shadow, err, tt.want)
+				t.Fatalf("openShadow: got %+v, %v, want an interval of %v", shadow, err, tt.want)
+			}
+			h := newStrategy(p, nil, shadow, spi.Timing{Interval: tt.interval}, unheard())
+			if got := h.Timing().Interval; got != tt.want { // or the peer would find PINGs too many
+				t.Errorf("Timing: got an interval of %v, want the shorter one, %v", got, tt.want)
 			}
 		})
 	}
