@@ -9,7 +9,7 @@ import (
 )
 
 func TestAwait(t *testing.T) {
-	p := &Plugin{cfg: spi.PluginConfig{Name: "acme"}, log: quiet(), changed: make(chan struct{})}
+	p := &Plugin{cfg: spi.PluginConfig{Name: "acme"}, log: unheard(), changed: make(chan struct{})}
 	type got struct {
 		g   *generation
 		err error

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,7 +34,7 @@ func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.shadowName(info.Kind), env.Log)), nil
+		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.shadowName(info.Kind), env.Log.WithField("plugin", p.cfg.Name))), nil
 	})
 }
 
@@ -69,7 +68,7 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 func (p *Plugin) shadowName(kind string) string { return cmp.Or(p.cfg.OnFailure[kind], "three-strike") }
 
 // openShadow opens the built-in that judges beside the plugin, with an interval if it
-// has such a key; 0: its own.
+// can have that; 0: its own.
 func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, interval time.Duration) (spi.Heartbeat, error) {
 	kind := cat.Heartbeats.Kind()
 	ref := spi.Ref{Use: p.shadowName(kind)}
@@ -86,9 +85,14 @@ func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, 
 	if strings.HasPrefix(found.Info.Source, "plugin ") {
 		return nil, fail(fmt.Errorf("%w: %q comes from %s; name a built-in, such as three-strike", spi.ErrInvalid, ref.Use, found.Info.Source))
 	}
-	if interval > 0 && slices.ContainsFunc(found.Info.Fields, func(f spi.Field) bool { return f.Key == "interval" }) {
-		if ref.With.JSON, err = json.Marshal(map[string]spi.Duration{"interval": spi.Duration(interval)}); err != nil {
+	if interval > 0 {
+		with, err := json.Marshal(map[string]spi.Duration{"interval": spi.Duration(interval)})
+		if err != nil {
 			return nil, fail(err)
+		}
+		timed := spi.Ref{Use: ref.Use, With: spi.Raw{JSON: with}}
+		if _, err := cat.Heartbeats.Resolve(timed); err == nil { // it has such a key, and can have that value
+			ref = timed
 		}
 	}
 	shadow, err := cat.Heartbeats.Open(ctx, env, ref)
@@ -114,7 +118,8 @@ type strategy struct {
 	shadow spi.Heartbeat
 	use    *usage
 
-	timing   spi.Timing
+	timing   spi.Timing    // what the host is told
+	interval time.Duration // of the plugin
 	bucket   time.Duration // between two batches
 	floor    time.Duration // of silence, before which no peer is dead by the plugin's word
 	patience time.Duration // of silence, after which the plugin cannot keep a peer
@@ -162,7 +167,7 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	}
 	interval := timing.Interval
 	h := &strategy{
-		plugin: p, of: of, shadow: shadow, use: use, timing: timing,
+		plugin: p, of: of, shadow: shadow, use: use, timing: timing, interval: interval,
 		bucket:   max(min(longestBucket, interval/4), time.Millisecond),
 		floor:    time.Duration(strikes) * interval,
 		patience: min(timing.Silence, max(leastPatience, 2*time.Duration(strikes+1)*interval)),
@@ -172,7 +177,10 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	if interval < 2*longestBucket { // half a second would be many rounds
 		h.grace = interval
 	}
-	h.timing.Silence = max(h.patience, own.Silence) + h.look()
+	if own.Interval > 0 { // the PINGs of both go out, and the peer must not be told of too few
+		h.timing.Interval = min(interval, own.Interval)
+	}
+	h.timing.Silence = max(h.patience, own.Silence, interval) + h.look()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -246,10 +254,10 @@ func (h *strategy) guard(b *beat, s spi.Snapshot, d spi.Decision, st, next spi.S
 			d.Liveness, d.Strikes = says.Liveness, says.Strikes
 		case s.Now-s.LastIn < h.patience:
 			next = st // a death that does not come is not remembered
-			d = spi.Decision{Liveness: spi.Suspect, Strikes: says.Strikes, SendPing: s.Now-s.LastPingAt >= h.timing.Interval, Next: h.bucket}
+			d = spi.Decision{Liveness: spi.Suspect, Strikes: says.Strikes, SendPing: s.Now-s.LastPingAt >= h.interval, Next: h.bucket}
 		}
 		if says.SendPing && s.PingSeq == b.basis.PingSeq && !d.SendPing && d.Liveness != spi.Dead {
-			wait := s.LastPingAt + h.timing.Interval/2 - s.Now
+			wait := s.LastPingAt + h.interval/2 - s.Now
 			d.SendPing = s.PingSeq == 0 || wait <= 0
 			if !d.SendPing {
 				d.Next = min(d.Next, wait)
@@ -272,7 +280,7 @@ func (h *strategy) believes(b *beat, s spi.Snapshot) bool {
 	case s.Now-s.LastIn < h.floor || s.PingSeq <= s.AckSeq:
 		return false
 	}
-	return b.basis.Now-b.basis.Due <= h.timing.Interval/2
+	return b.basis.Now-b.basis.Due <= h.interval/2
 }
 
 // whyDead returns the Reason of a death.

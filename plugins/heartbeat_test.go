@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/bhrpc/bhrpc/heartbeat"
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
 )
 
 // threeStrikes opens the usual shadow.
@@ -25,12 +27,48 @@ func threeStrikes(t *testing.T, with string) spi.Heartbeat {
 	return hb
 }
 
+// unheard is a log for tests that run on every system.
+func unheard() logrus.FieldLogger {
+	log := logrus.New()
+	log.Out = io.Discard
+	return log
+}
+
 // byHand returns a strategy whose batches the test takes and answers itself.
 func byHand(t *testing.T, p *Plugin, name string, timing spi.Timing) *strategy {
 	t.Helper()
-	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, &usage{log: quiet()})
+	h := newStrategy(p, &pluginv1.Strategy{Name: name, Role: string(spi.RoleConsumer)}, threeStrikes(t, ""), timing, &usage{log: unheard()})
 	h.running = true
 	return h
+}
+
+// TestShadow: it has the interval of the plugin, if it can.
+func TestShadow(t *testing.T) {
+	cat := spi.NewCatalog()
+	if err := heartbeat.Register(cat); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, use      string
+		interval, want time.Duration
+	}{
+		{"default", "", 7 * time.Second, 7 * time.Second},
+		{"of a plugin that was not asked", "", 0, 5 * time.Second},
+		{"which cannot have it", "phi-accrual", 7 * time.Second, 2 * time.Second},
+		{"which has no such key", "idle", 7 * time.Second, 5 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &Plugin{cfg: spi.PluginConfig{Name: "acme", OnFailure: map[string]string{"heartbeat": tt.use}}}
+			shadow, err := p.openShadow(t.Context(), cat, spi.Env{Role: spi.RoleConsumer}, tt.interval)
+			if err != nil || shadow.Timing().Interval != tt.want {
+				t.Fatalf("openShadow: got %+v, %v, want an interval of %v", shadow, err, tt.want)
+			}
+			h := newStrategy(p, nil, shadow, spi.Timing{Interval: tt.interval}, unheard())
+			if got := h.Timing().Interval; got != tt.want { // or the peer would find PINGs too many
+				t.Errorf("Timing: got an interval of %v, want the shorter one, %v", got, tt.want)
+			}
+		})
+	}
 }
 
 // lived is a connection in plain arithmetic whose strategy a plugin takes part in.

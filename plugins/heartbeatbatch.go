@@ -129,7 +129,7 @@ func (h *strategy) answered(number uint64, batch []asked, reply *pluginv1.Decisi
 		if b.asked != number {
 			continue
 		}
-		b.asked, b.retry = 0, s.Now+h.timing.Interval
+		b.asked, b.retry = 0, s.Now+h.interval
 		if err == nil {
 			err = fmt.Errorf("no decision about connection %d", s.ConnID)
 		}
@@ -155,7 +155,7 @@ func (h *strategy) accept(number uint64, d *pluginv1.Decision) error {
 	b.decided, b.basis = true, b.question
 	b.decision = spi.Decision{
 		Liveness: spi.Liveness(d.GetLiveness()), SendPing: d.GetSendPing(),
-		Next:    min(max(time.Duration(d.GetNextNanos()), h.bucket), h.timing.Interval),
+		Next:    min(max(time.Duration(d.GetNextNanos()), h.bucket), h.interval),
 		Strikes: int(min(max(d.GetStrikes(), 0), mostStrikes)),
 	}
 	return nil

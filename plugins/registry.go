@@ -31,7 +31,7 @@ func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
 			}
 			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
 		}
-		return &registry{plugin: p, name: info.Name, with: with, log: env.Log, remove: removeTimeout, use: p.usages.add(info, "", env.Log)}, nil
+		return &registry{plugin: p, name: info.Name, with: with, log: env.Log.WithField("plugin", p.cfg.Name), remove: removeTimeout, use: p.usages.add(info, "", env.Log)}, nil
 	})
 }
 
@@ -81,7 +81,7 @@ func (r *registry) Announce(ctx context.Context, reg spi.Registration, up func(e
 		case ctx.Err() != nil:
 			tell(errMoved)
 		case !isFinal(err):
-			tell(err)
+			tell(fmt.Errorf("registry %q of plugin %q: %w", r.name, r.plugin.cfg.Name, err))
 		}
 		return answered, err
 	})
@@ -90,13 +90,20 @@ func (r *registry) Announce(ctx context.Context, reg spi.Registration, up func(e
 // Watch implements spi.Registry.
 func (r *registry) Watch(ctx context.Context, service string, update func([]spi.Endpoint)) error {
 	var last []spi.Endpoint // never nil after the first
-	return r.follow(ctx, func(ctx context.Context, g *generation) (bool, error) {
-		return r.watch(ctx, g, service, func(set []spi.Endpoint) {
+	lost := false           // that is logged
+	return r.follow(ctx, func(ctx context.Context, g *generation) (answered bool, err error) {
+		answered, err = r.watch(ctx, g, service, func(set []spi.Endpoint) {
+			lost = false
 			if ctx.Err() == nil && (last == nil || !slices.EqualFunc(last, set, sameEndpoint)) {
 				last = set
 				update(slices.Clone(set))
 			}
 		})
+		if ctx.Err() == nil && !isFinal(err) && !lost {
+			lost = true
+			r.log.WithError(err).WithField("service", service).Warn("the registry is lost; the last set stays")
+		}
+		return answered, err
 	})
 }
 
@@ -110,7 +117,7 @@ func sameEndpoint(a, b spi.Endpoint) bool {
 // newer generation; answered says that the plugin was of use.
 func (r *registry) follow(ctx context.Context, stream func(context.Context, *generation) (answered bool, err error)) error {
 	var after uint64
-	pause, lost := firstPause, false
+	pause := firstPause
 	for {
 		g, err := r.plugin.await(ctx, after)
 		if ctx.Err() != nil {
@@ -136,10 +143,6 @@ func (r *registry) follow(ctx context.Context, stream func(context.Context, *gen
 		if answered {
 			pause = firstPause
 		}
-		if answered || !lost {
-			r.log.WithError(err).Warn("the registry of the plugin is lost; it is asked again")
-		}
-		lost = true
 		timer := time.NewTimer(pause/2 + rand.N(pause/2))
 		pause = min(2*pause, longestPause)
 		select {

@@ -13,7 +13,7 @@ import (
 
 // TestAnnounceBeforeThePlugin: that there is no process yet is said, and waited out.
 func TestAnnounceBeforeThePlugin(t *testing.T) {
-	r := &registry{plugin: &Plugin{cfg: spi.PluginConfig{Name: "acme"}}, log: quiet()}
+	r := &registry{plugin: &Plugin{cfg: spi.PluginConfig{Name: "acme"}}, log: unheard()}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ups, done := make(chan error, 1), make(chan error, 1)
