@@ -63,7 +63,7 @@ func TestShadow(t *testing.T) {
 			if err != nil || shadow.Timing().Interval != tt.want {
 				t.Fatalf("openShadow: got %+v, %v, want an interval of %v", shadow, err, tt.want)
 			}
-			h := newStrategy(p, nil, shadow, spi.Timing{Interval: tt.interval}, unheard())
+			h := newStrategy(p, nil, shadow, spi.Timing{Interval: tt.interval}, &usage{log: unheard()})
 			if got := h.Timing().Interval; got != tt.want { // or the peer would find PINGs too many
 				t.Errorf("Timing: got an interval of %v, want the shorter one, %v", got, tt.want)
 			}

@@ -27,12 +27,7 @@ var perCallRoles = map[string]func(){
 		cat := spi.NewCatalog()
 		err := errors.Join(
 			spi.Register(cat.Proxies, "desk", "Does what the method is called.", deskConfig{}, openDesk),
-			spi.Register(cat.Proxies, "plain", "Has no hooks, which is seen only with a key.", plainConfig{}, func(_ context.Context, _ spi.Env, c plainConfig) (spi.Proxy, error) {
-				if c.Key == "" {
-					return nil, errors.New("no key")
-				}
-				return noHooks{}, nil
-			}),
+			spi.Register(cat.Proxies, "plain", "Has no hooks.", plainConfig{}, openPlain),
 			spi.Register(cat.Serializers, "marked", "JSON behind a mark.", markedConfig{Mark: "#"}, openMarked),
 			spi.Register(cat.Serializers, "broken", "Cannot be opened.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.Serializer, error) { return nil, errors.New("no licence") }),
 		)
@@ -106,6 +101,18 @@ func (d *desk) After(_ context.Context, out spi.Outcome) {
 
 type noHooks struct{ spi.Proxy }
 
+// plainConfig cannot be left out, so that only its use finds that there are no hooks.
+type plainConfig struct {
+	Really bool `json:"really" doc:"must be true"`
+}
+
+func openPlain(_ context.Context, _ spi.Env, cfg plainConfig) (spi.Proxy, error) {
+	if !cfg.Really {
+		return nil, errors.New("really: must be true")
+	}
+	return noHooks{}, nil
+}
+
 type markedConfig struct {
 	Mark string `json:"mark" doc:"what every encoding begins with"`
 }
@@ -163,11 +170,6 @@ func (s marked) Decode(data []byte, v any) error {
 		return errors.New("something follows")
 	}
 	return nil
-}
-
-// plainConfig configures a proxy that cannot live in a plugin.
-type plainConfig struct {
-	Key string `json:"key" doc:"what it opens with"`
 }
 
 // withPerCall opens the plugin of the tests that is asked for every call, with a
@@ -231,7 +233,7 @@ func TestPerCallIsOptIn(t *testing.T) {
 func TestPerCallRefused(t *testing.T) {
 	_, cat, _ := withPerCall(t, nil)
 	tests := []struct{ name, kind, use, with, want string }{
-		{"proxy without hooks", "proxy", "plain", `{"key":"k"}`, `proxy "plain" has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes`},
+		{"proxy without hooks", "proxy", "plain", `{"really":true}`, `proxy "plain" has no hooks, so it cannot live in a plugin: its open must return what spi.FromHooks makes`},
 		{"serializer that does not open", "serializer", "broken", "", "no licence"},
 		{"misspelt key", "serializer", "marked", `{"marc":"!"}`, `did you mean "mark"?`},
 	}
