@@ -31,6 +31,6 @@ func newPluginCommand() *cobra.Command {
 			return errors.New(message + "\n  known: " + strings.Join(known, ", "))
 		},
 	}
-	cmd.AddCommand(pluginNewCommand())
+	cmd.AddCommand(pluginNewCommand(), pluginTestCommand(), pluginHostCommand())
 	return cmd
 }
