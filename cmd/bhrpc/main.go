@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(callCommand(), lsCommand(), connsCommand(), explainCommand(), configCommand(), extensionsCommand(), versionCommand(), drillCommand(), newPluginCommand())
+	root.AddCommand(callCommand(), lsCommand(), connsCommand(), explainCommand(), configCommand(), extensionsCommand(), pluginCommand(), versionCommand(), drillCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)

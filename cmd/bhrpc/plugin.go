@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -9,11 +8,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newPluginCommand() *cobra.Command {
+func pluginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Write and test extensions that live in processes of their own",
-		Args:  cobra.ArbitraryArgs,
+		Short: "Write and test programs that bring extensions",
+		Args:  cobra.ArbitraryArgs, // RunE says what there is
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var known []string
 			for _, sub := range cmd.Commands() {
@@ -21,14 +20,14 @@ func newPluginCommand() *cobra.Command {
 					known = append(known, sub.Name())
 				}
 			}
-			if len(args) == 0 {
-				return fmt.Errorf("say what to do with plugins: %s", strings.Join(known, ", "))
+			message := "a command is missing"
+			if len(args) > 0 {
+				message = fmt.Sprintf("unknown command %q", args[0])
+				if near := spi.Nearest(args[0], known); near != "" {
+					message += fmt.Sprintf("; did you mean %q?", near)
+				}
 			}
-			message := fmt.Sprintf("there is no bhrpc plugin %s", args[0])
-			if near := spi.Nearest(args[0], known); near != "" {
-				message += fmt.Sprintf("; did you mean %q?", near)
-			}
-			return errors.New(message + "\n  known: " + strings.Join(known, ", "))
+			return fmt.Errorf("%s\n  commands of bhrpc plugin: %s", message, strings.Join(known, ", "))
 		},
 	}
 	cmd.AddCommand(pluginNewCommand(), pluginTestCommand(), pluginHostCommand())
