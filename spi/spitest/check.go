@@ -21,7 +21,7 @@ func CheckHeartbeat(hb spi.Heartbeat) []Result { return check(heartbeatRules, hb
 func CheckSerializer(s spi.Serializer) []Result { return check(serializerRules, s) }
 
 // CheckProxy applies the rules of [Proxy].
-func CheckProxy(p spi.Proxy) []Result { return check(proxyRules(), p) }
+func CheckProxy(p spi.Proxy) []Result { return check(proxyRules(p), p) }
 
 // CheckRegistry applies the rules of [Registry].
 func CheckRegistry(reg spi.Registry) []Result { return check(registryRules, reg) }

@@ -16,28 +16,23 @@ import (
 // made it. What p binds is its own affair. p stays the caller's to close.
 func Proxy(t *testing.T, p spi.Proxy) {
 	t.Helper()
-	run(t, proxyRules(), p)
+	run(t, proxyRules(p), p)
 }
 
-// proxyRules returns the rules of Proxy. Those of wrappers and hooks pass a proxy
-// that is neither.
-func proxyRules() []rule[spi.Proxy] {
+// proxyRules returns the rules that hold for p.
+func proxyRules(p spi.Proxy) []rule[spi.Proxy] {
 	rules := []rule[spi.Proxy]{
 		{"bind-unknown", "Bind of a target that the proxy does not know is an error, never a panic.", checkBindUnknown},
 	}
-	for _, of := range interceptorRules {
-		rules = append(rules, rule[spi.Proxy]{of.name, of.explanation, func(r *report, p spi.Proxy) {
-			if w, ok := p.(spi.Wrapper); ok {
-				of.check(r, w.Intercept)
-			}
-		}})
+	if w, ok := p.(spi.Wrapper); ok {
+		for _, of := range interceptorRules {
+			rules = append(rules, rule[spi.Proxy]{of.name, of.explanation, func(r *report, _ spi.Proxy) { of.check(r, w.Intercept) }})
+		}
 	}
-	for _, of := range hooksRules {
-		rules = append(rules, rule[spi.Proxy]{of.name, of.explanation, func(r *report, p spi.Proxy) {
-			if h, ok := p.(interface{ Hooks() spi.Hooks }); ok {
-				of.check(r, h.Hooks())
-			}
-		}})
+	if h, ok := p.(interface{ Hooks() spi.Hooks }); ok {
+		for _, of := range hooksRules {
+			rules = append(rules, rule[spi.Proxy]{of.name, of.explanation, func(r *report, _ spi.Proxy) { of.check(r, h.Hooks()) }})
+		}
 	}
 	return rules
 }
