@@ -141,7 +141,7 @@ func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err erro
 		return err
 	case strings.Contains(err.Error(), "incompatible"):
 		return fmt.Errorf("it speaks another version of the plugin protocol than this host, which speaks %d: %w", protocolVersion, err)
-	case g.process.endsWithin(drainTime): // its output may end a moment before
+	case g.process.endsSoon(): // its output may end a moment before
 		words = "it ended, " + g.process.exitText() + ", without saying that it is ready"
 		if printed := out.reason(); printed != "" {
 			return fmt.Errorf("%s; it printed: %.500s", words, printed)

@@ -102,7 +102,7 @@ func (lyingBalancer) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, 
 		return nil
 	case "hangs":
 		<-stream.Context().Done()
-		return nil
+		return stream.Context().Err()
 	}
 	if err := stream.Send(reply); err != nil {
 		return err
@@ -129,6 +129,7 @@ func (lyingProxy) Before(ctx context.Context, in *pluginv1.Invocation) (*pluginv
 		reply.Instead = &pluginv1.Verdict_Answer{Answer: make([]byte, huge)}
 	case "hangs":
 		<-ctx.Done()
+		return nil, ctx.Err() // an answer could still be in time
 	}
 	return reply, nil
 }
@@ -166,6 +167,7 @@ func (lyingSerializer) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, 
 				return nil
 			case "hangs":
 				<-stream.Context().Done()
+				return stream.Context().Err()
 			}
 		}
 		if err := stream.Send(answer); err != nil {

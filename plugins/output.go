@@ -129,12 +129,14 @@ func level(name string) logrus.Level {
 // lineReader hands the lines of a file to a function, and nothing to whoever reads
 // from it: that is go-plugin, which would log them in its own way.
 type lineReader struct {
-	file *os.File
-	line func([]byte)
+	file  *os.File
+	line  func([]byte)
+	ended chan struct{} // closed by Read at the end of the file
 }
 
-// Read reads to the end of the file.
+// Read reads to the end of the file. It is called once.
 func (r lineReader) Read([]byte) (int, error) {
+	defer close(r.ended)
 	lines := bufio.NewReaderSize(r.file, maxLine)
 	for {
 		line, err := lines.ReadSlice('\n') // a longer one comes in pieces

@@ -96,7 +96,7 @@ func TestLines(t *testing.T) {
 		_ = pipe.Close()
 	}()
 	got = nil
-	read := lineReader{r, func(line []byte) { got = append(got, strings.TrimSpace(string(line))) }}
+	read := lineReader{r, func(line []byte) { got = append(got, strings.TrimSpace(string(line))) }, make(chan struct{})}
 	if n, err := read.Read(nil); n != 0 || err == nil {
 		t.Errorf("Read: got %d, %v, want the end", n, err)
 	}

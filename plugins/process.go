@@ -66,7 +66,7 @@ func newProcess(cmd *exec.Cmd, limits spi.PluginLimits, print func(line []byte))
 		pipes[i] = [2]*os.File{r, w}
 	}
 	p.stdout = &handshakeReader{file: pipes[0][0], lines: bufio.NewReaderSize(pipes[0][0], maxLine), stray: print}
-	p.stderr = lineReader{pipes[1][0], print}
+	p.stderr = lineReader{pipes[1][0], print, make(chan struct{})}
 	p.lifeline = pipes[2][1]
 	p.ends = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
 	cmd.Stdin = nil // the null device
@@ -236,16 +236,18 @@ func isHandshake(line []byte) bool {
 	return string(parts[2]) == "unix" || string(parts[2]) == "tcp"
 }
 
-// endsWithin waits for the end of the process.
-func (p *process) endsWithin(limit time.Duration) bool {
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-p.exited:
-		return true
-	case <-timer.C:
-		return false
+// endsSoon waits for the end of the process and of what it printed, drainTime for
+// either.
+func (p *process) endsSoon() bool {
+	for _, end := range []<-chan struct{}{p.exited, p.stderr.ended} {
+		timer := time.NewTimer(drainTime)
+		select {
+		case <-end:
+		case <-timer.C:
+		}
+		timer.Stop()
 	}
+	return isClosed(p.exited)
 }
 
 // exitText says how a process ended, for people.

@@ -8,12 +8,14 @@
 //	bhrpc explain --config bhrpc.yaml
 //	bhrpc config --schema
 //	bhrpc extensions
+//	bhrpc plugin new loadbalancer nearest
+//	bhrpc plugin test ./bin/nearest
 //	bhrpc version
 //
-// The exit status is 0 for success, 1 if a call or drill failed or there is nothing to
+// The exit status is 0 for success, 1 if a call, drill or plugin failed or there is nothing to
 // show, and 2 for wrong use or a wrong configuration; either way there is one readable
 // error on standard error.
 //
-// It imports the facade, core, spi, plugins, internal/config, internal/control
-// and internal/drill; nothing imports it.
+// It imports the facade, core, spi, plugins, plugins/conform, internal/config,
+// internal/control, internal/drill and internal/scaffold; nothing imports it.
 package main

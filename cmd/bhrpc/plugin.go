@@ -11,12 +11,14 @@ import (
 func pluginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "Look at, restart and pin programs that bring extensions",
+		Short: "Write, test, look at, restart and pin programs that bring extensions",
 		Args:  cobra.ArbitraryArgs, // RunE says what there is
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var known []string
 			for _, sub := range cmd.Commands() {
-				known = append(known, sub.Name())
+				if !sub.Hidden {
+					known = append(known, sub.Name())
+				}
 			}
 			message := "a command is missing"
 			if len(args) > 0 {
@@ -28,6 +30,6 @@ func pluginCommand() *cobra.Command {
 			return fmt.Errorf("%s\n  commands of bhrpc plugin: %s", message, strings.Join(known, ", "))
 		},
 	}
-	cmd.AddCommand(pluginLsCommand(), pluginInspectCommand(), pluginRestartCommand(), pluginPinCommand())
+	cmd.AddCommand(pluginNewCommand(), pluginTestCommand(), pluginLsCommand(), pluginInspectCommand(), pluginRestartCommand(), pluginPinCommand(), pluginHostCommand())
 	return cmd
 }

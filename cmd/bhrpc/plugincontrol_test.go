@@ -140,7 +140,7 @@ func TestPluginNone(t *testing.T) {
 	refused("another name to restart", 1, "bhrpc: no plugin named \"audti\"; did you mean", "restart", "audti")
 	refused("refused", 1, fmt.Sprintf("bhrpc: ask process %d: restart plugin: checksum;differs\n", os.Getpid()), "restart", "audit", "--sha256", "bad")
 	refused("no process number", 2, "bhrpc: --pid 0 is not the number of a process\n", "ls", "--pid", "0")
-	refused("no command", 2, "bhrpc: a command is missing\n  commands of bhrpc plugin: inspect, ls, pin, restart\n")
+	refused("no command", 2, "bhrpc: a command is missing\n  commands of bhrpc plugin: inspect, ls, new, pin, restart, test\n")
 	refused("unknown command", 2, "bhrpc: unknown command \"sl\"; did you mean \"ls\"?\n", "sl")
 	refused("no name", 2, "bhrpc: accepts 1 arg(s), received 0\n", "restart")
 }
