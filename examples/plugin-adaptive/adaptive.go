@@ -82,11 +82,14 @@ const mostVoids = 2
 func (a strategy) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.State) {
 	m := recall(st)
 	m.learn(s)
-	answered := m.seq > 0 && (s.AckSeq >= m.seq || s.InCount > m.inCount)
+	if m.resting && s.PingSeq > m.seq { // the host asked, too
+		m.seq, m.start, m.due, m.resting = s.PingSeq, s.LastPingAt, s.LastPingAt+a.answer(m), false
+	}
+	answered := s.AckSeq >= m.seq || s.LastIn > m.start
 	switch {
 	case m.seq == 0: // nothing was asked yet
 		return a.ping(s, m)
-	case !m.resting && answered:
+	case answered && !m.resting:
 		m.run, m.strikes, m.voids, m.resting = min(m.run+1, longestRun), 0, 0, true
 		m.due = m.start + a.interval(m)
 		if s.Now >= m.due {
@@ -95,7 +98,7 @@ func (a strategy) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.State)
 		return a.wait(s, m)
 	case s.Now < m.due:
 		return a.wait(s, m)
-	case m.resting:
+	case m.resting, s.PingSeq < m.seq: // or the host did not ask
 		return a.ping(s, m)
 	case s.Now-s.Due > a.answer(m)/2 && m.voids < mostVoids: // this side was late itself
 		m.voids++
@@ -117,7 +120,7 @@ func (a strategy) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.State)
 
 // ping sends the next PING and looks for its answer when that may be expected.
 func (a strategy) ping(s spi.Snapshot, m memory) (spi.Decision, spi.State) {
-	m.seq, m.inCount, m.start, m.resting = s.PingSeq+1, s.InCount, s.Now, false
+	m.seq, m.start, m.resting = s.PingSeq+1, s.Now, false
 	m.due = s.Now + a.answer(m)
 	d, st := a.wait(s, m)
 	d.SendPing = true

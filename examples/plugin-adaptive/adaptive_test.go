@@ -148,6 +148,57 @@ func TestDeath(t *testing.T) {
 	}
 }
 
+// A host may send PINGs of its own, as one does beside a plugin. They are judged, too,
+// however long the peer was to be left alone.
+func TestHostAsksToo(t *testing.T) {
+	hb, err := open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var snapshot spi.Snapshot
+	var d spi.Decision
+	var state spi.State
+	ask := func(now time.Duration) {
+		snapshot.Now, snapshot.Due = now, now
+		d, state = hb.Decide(snapshot, state)
+		if d.SendPing {
+			snapshot.PingSeq++
+			snapshot.LastPingAt = now
+		}
+	}
+	answer := func(now time.Duration) {
+		snapshot.AckSeq, snapshot.LastIn, snapshot.LastRTT = snapshot.PingSeq, now, now-snapshot.LastPingAt
+		snapshot.PongCount++
+		snapshot.InCount++
+	}
+	now := time.Duration(0)
+	for range 100 { // until the peer is trusted, and has just answered
+		if ask(now); !d.SendPing && d.Next > 3*s {
+			break
+		}
+		if d.SendPing {
+			answer(now + 1)
+		}
+		now += d.Next
+	}
+	if d.SendPing || d.Next <= 3*s {
+		t.Fatalf("a hundred answers later: got %+v, want the peer to be left alone for long", d)
+	}
+	snapshot.PingSeq++ // the host's own
+	snapshot.LastPingAt = now + 1
+	silent := now
+	for d.Liveness != spi.Dead {
+		now += s / 2
+		ask(now)
+		if now > silent+10*s {
+			t.Fatalf("10 s later: got %+v, want dead", d)
+		}
+	}
+	if took := now - silent; took < 3*s || took > 5*s {
+		t.Errorf("got dead after %v, want 3 s to 5 s", took)
+	}
+}
+
 // Where this side is itself too late to judge, it does not: twice in a row.
 func TestLocalPause(t *testing.T) {
 	hb, err := open("")

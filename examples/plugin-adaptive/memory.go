@@ -11,7 +11,6 @@ import (
 // [spi.State].
 type memory struct {
 	seq       uint64        // of the last PING; 0: none yet
-	inCount   uint64        // signs of life before it
 	start     time.Duration // when it was sent
 	due       time.Duration // when to look for its answer, or, resting, to send the next
 	pongs     uint64        // answers learnt from
@@ -49,7 +48,7 @@ func (m *memory) learn(s spi.Snapshot) {
 const ours = 'a'
 
 // numbers is how many there are in a State, of 8 bytes each, from the second on.
-const numbers = 11
+const numbers = 10
 
 // recall reads a State. That of another strategy is as good as none, and so is one
 // that no arithmetic of this strategy has led to.
@@ -59,8 +58,8 @@ func recall(st spi.State) memory {
 		n[i] = binary.BigEndian.Uint64(st[1+8*i:])
 	}
 	m := memory{
-		seq: n[0], inCount: n[1], start: time.Duration(n[2]), due: time.Duration(n[3]), pongs: n[4],
-		rtt: time.Duration(n[5]), deviation: time.Duration(n[6]), run: int(n[7]), strikes: int(n[8]), voids: int(n[9]), resting: n[10] == 1,
+		seq: n[0], start: time.Duration(n[1]), due: time.Duration(n[2]), pongs: n[3],
+		rtt: time.Duration(n[4]), deviation: time.Duration(n[5]), run: int(n[6]), strikes: int(n[7]), voids: int(n[8]), resting: n[9] == 1,
 	}
 	sane := m.rtt >= 0 && m.rtt <= longestRTT && m.deviation >= 0 && m.deviation <= longestRTT && m.start >= 0 && m.due >= m.start &&
 		m.run >= 0 && m.run <= longestRun && m.strikes >= 0 && m.strikes <= mostStrikes && m.voids >= 0 && m.voids <= mostVoids
@@ -78,7 +77,7 @@ func (m memory) state() (st spi.State) {
 		resting = 1
 	}
 	for i, n := range [numbers]uint64{
-		m.seq, m.inCount, uint64(m.start), uint64(m.due), m.pongs,
+		m.seq, uint64(m.start), uint64(m.due), m.pongs,
 		uint64(m.rtt), uint64(m.deviation), uint64(m.run), uint64(m.strikes), uint64(m.voids), resting,
 	} {
 		binary.BigEndian.PutUint64(st[1+8*i:], n)
