@@ -13,9 +13,12 @@ import (
 	"github.com/bhrpc/bhrpc/spi/spitest"
 )
 
-// contracts holds every extension against its contract and times exchanges with it.
+// contracts holds every extension that can be opened against its contract and times exchanges with it.
 func (r *runner) contracts(ctx context.Context) {
 	for _, e := range r.report.Extensions {
+		if r.refused[e.Kind+" "+e.Name] {
+			continue
+		}
 		with := r.cfg.With[e.Name]
 		var exchange func() error
 		switch e.Kind {
