@@ -55,6 +55,9 @@ type proxy struct {
 	hooks *hooks
 }
 
+// Hooks returns the inner contract, for those who check it.
+func (p *proxy) Hooks() spi.Hooks { return p.hooks }
+
 // Close tells the plugin the outcomes that wait, for a bounded time.
 func (p *proxy) Close() error {
 	p.hooks.close()

@@ -48,7 +48,7 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger) Report {
 		cfg.Within = time.Second
 	}
 	cfg.Plugin.PerCall = true // so that those that need it can be asked
-	r := &runner{cfg: cfg, marker: marker, report: Report{Plugin: cfg.Plugin.Name}}
+	r := &runner{cfg: cfg, marker: marker, refused: map[string]bool{}, report: Report{Plugin: cfg.Plugin.Name}}
 	r.log = r.last.tee(log)
 	r.all(ctx)
 	r.report.SHA256 = r.cfg.Plugin.SHA256
@@ -66,6 +66,7 @@ type runner struct {
 	log     logrus.FieldLogger
 	last    lines
 	report  Report
+	refused map[string]bool // extensions, "kind name", that cannot be opened
 	plugin  *plugins.Plugin // of the checks that share one
 	cat     *spi.Catalog    // with its extensions
 	closers []io.Closer     // of extensions that are in use

@@ -13,9 +13,12 @@ import (
 	"github.com/bhrpc/bhrpc/spi/spitest"
 )
 
-// contracts holds every extension against its contract and times exchanges with it.
+// contracts holds every extension that can be opened against its contract and times exchanges with it.
 func (r *runner) contracts(ctx context.Context) {
 	for _, e := range r.report.Extensions {
+		if r.refused[e.Kind+" "+e.Name] {
+			continue
+		}
 		with := r.cfg.With[e.Name]
 		var exchange func() error
 		switch e.Kind {
@@ -31,7 +34,7 @@ func (r *runner) contracts(ctx context.Context) {
 				return intercepted(ctx, p)
 			})
 		case r.cat.Heartbeats.Kind():
-			contract(ctx, r, r.cat.Heartbeats, e.Name, with, func(spi.Heartbeat) []spitest.Result { return nil }, nil) // a host has guards of its own
+			exchange = r.heartbeat(ctx, e.Name, with)
 		case r.cat.Registries.Kind():
 			exchange = contract(ctx, r, r.cat.Registries, e.Name, with, spitest.CheckRegistry, nil)
 		}
@@ -42,7 +45,7 @@ func (r *runner) contracts(ctx context.Context) {
 }
 
 // contract opens an extension as a host does, applies the rules of its contract and
-// returns the exchange to time. It does not close it before the run is over.
+// returns the exchange to time; both may be nil. It does not close it before the run is over.
 func contract[T any](ctx context.Context, r *runner, point *spi.Point[T], name string, with []byte, rules func(T) []spitest.Result, exchange func(T) error) func() error {
 	value, err := point.Open(ctx, spi.Env{Log: r.log}, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
 	if err != nil {
@@ -52,7 +55,9 @@ func contract[T any](ctx context.Context, r *runner, point *spi.Point[T], name s
 	if closer, ok := any(value).(io.Closer); ok {
 		r.closers = append(r.closers, closer)
 	}
-	r.results(point.Kind(), name, rules(value))
+	if rules != nil {
+		r.results(point.Kind(), name, rules(value))
+	}
 	if exchange == nil {
 		return nil
 	}

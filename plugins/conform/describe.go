@@ -88,9 +88,11 @@ func (r *runner) configure(ctx context.Context, f found) {
 		effective, err := r.plugin.Configure(ctx, e.Kind, e.Name, r.cfg.With[e.Name])
 		switch {
 		case errors.Is(err, spi.ErrInvalid) && r.cfg.With[e.Name] == nil:
+			r.refused[what] = true
 			f.faultf("%s: its defaults are refused: %v; if it needs keys, give them: --with '%s={…}'", what, err, e.Name)
 			continue
 		case err != nil:
+			r.refused[what] = true
 			f.faultf("%s: its configuration is refused: %v", what, err)
 			continue
 		case len(effective) > 0 && !json.Valid(effective):
