@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +23,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, bhrpc.Serve(Shop{}))
 		os.Exit(3)
 	}
-	if slices.Equal(os.Args[1:], []string{"drill", servePlugin}) { // and this the plugin of a drill
+	if len(os.Args) > 1 && (os.Args[1] == "drill" || os.Args[1] == "plugin") { // and this the tool, which runs itself
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if os.Getenv(pluginRole) != "" { // this is the plugin of a test
