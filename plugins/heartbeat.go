@@ -56,7 +56,7 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 	if err != nil {
 		return spi.Timing{}, err
 	}
-	t := spi.Timing{Interval: time.Duration(reply.GetIntervalNanos()), Strikes: int(min(max(reply.GetStrikes(), 0), mostStrikes)), Silence: time.Duration(reply.GetSilenceNanos())}
+	t := spi.Timing{Interval: time.Duration(reply.GetIntervalNanos()), Strikes: int(max(reply.GetStrikes(), 0)), Silence: time.Duration(reply.GetSilenceNanos())}
 	if t.Interval < shortestInterval || t.Interval > longestInterval {
 		return spi.Timing{}, fmt.Errorf("plugin %q: %w: the interval of heartbeat %q is %v; want %v to %v, or use the heartbeat none", p.cfg.Name, spi.ErrInvalid, of.GetName(), t.Interval, shortestInterval, longestInterval)
 	}
@@ -100,7 +100,8 @@ func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, 
 
 const (
 	longestBucket = 250 * time.Millisecond // between two batches
-	mostStrikes   = 1000                   // that are worth showing
+	mostStrikes   = 20                     // of a Timing, as of a built-in
+	mostShown     = 1000                   // strikes of a decision
 	leastPatience = 2 * time.Minute        // a plugin may always keep a silent peer for so long, if its Timing says so
 )
 
@@ -157,6 +158,7 @@ func newStrategy(p *Plugin, of *pluginv1.Strategy, shadow spi.Heartbeat, timing 
 	if timing.Interval == 0 {
 		timing = own
 	}
+	timing.Strikes = min(timing.Strikes, mostStrikes)
 	strikes := timing.Strikes
 	if strikes == 0 {
 		strikes = max(own.Strikes, 1)

@@ -184,6 +184,7 @@ func TestGuards(t *testing.T) {
 		{"silent, dead at once, one strike", spi.Timing{Interval: 5 * time.Second, Strikes: 1}, from(time.Minute), always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 5 * time.Second, 6 * time.Second},
 		{"silent, dead at once, strikes not counted", spi.Timing{Interval: 5 * time.Second}, from(time.Minute), always(&pluginv1.Decision{Liveness: dead, NextNanos: second}), 15 * time.Second, 16 * time.Second},
 		{"silent, alive for ever", declaring(24 * time.Hour), from(time.Minute), always(&pluginv1.Decision{NextNanos: second}), 120 * time.Second, 121 * time.Second},
+		{"silent, alive for ever, a million strikes", spi.Timing{Interval: 5 * time.Second, Strikes: 1e6, Silence: 24 * time.Hour}, from(time.Minute), always(&pluginv1.Decision{NextNanos: second}), 210 * time.Second, 211 * time.Second},
 		{"silent, suspect for ever", declaring(time.Minute), from(time.Minute), always(&pluginv1.Decision{Liveness: suspect, NextNanos: second}), 60 * time.Second, 61 * time.Second},
 		{"silent, alive for ever, asked rarely", declaring(time.Minute), from(time.Minute), always(&pluginv1.Decision{NextNanos: 1 << 62}), 60 * time.Second, 61 * time.Second},
 		{"silent, alive for ever, no times", declaring(0), from(time.Minute), always(&pluginv1.Decision{NextNanos: second}), 15 * time.Second, 21 * time.Second},

@@ -156,7 +156,7 @@ func (h *strategy) accept(number uint64, d *pluginv1.Decision) error {
 	b.decision = spi.Decision{
 		Liveness: spi.Liveness(d.GetLiveness()), SendPing: d.GetSendPing(),
 		Next:    min(max(time.Duration(d.GetNextNanos()), h.bucket), h.interval),
-		Strikes: int(min(max(d.GetStrikes(), 0), mostStrikes)),
+		Strikes: int(min(max(d.GetStrikes(), 0), mostShown)),
 	}
 	return nil
 }
