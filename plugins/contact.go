@@ -14,6 +14,9 @@ const (
 	maxMessage = 16 << 20
 
 	contactName = "bhrpc"
+
+	// healthService is what go-plugin calls every plugin in its health service.
+	healthService = plugin.GRPCServiceName
 )
 
 // handshake tells a program that a host started it. It is no secret.

@@ -1,11 +1,12 @@
 // Package plugins runs extensions that live in programs of their own.
 //
-// [Open] checks, starts and asks a plugin process on the host's side; [Serve] is all
+// [Loader] starts what the configuration lists, and is the option of bhrpc.Open for it;
+// [Open] checks, starts and asks one plugin process on the host's side; [Serve] is all
 // that the author of one calls, with a catalog filled as for extensions that are
-// linked in. [Plugin.Register] makes its load balancers those of the host, which
-// picks locally by the plans of the plugin. docs/plugins.md draws it, and says what
-// is not here yet: a plugin that ends is not started again, and extensions of other
-// kinds are described but cannot be used.
+// linked in. [Plugin.Register] makes its extensions those of the host: the host picks
+// locally by the plugin's plans, judges connections by its decisions within bounds,
+// follows its sets of endpoints, and asks its proxies and serializers for every call.
+// docs/plugins.md draws it.
 //
 // Invariant: whatever Open started and made has ended and is gone when Close
 // returns, also if the process is stopped or a child of it holds its pipes. Only a

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +18,9 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -30,11 +34,14 @@ type generation struct {
 	plugin     string
 	number     uint64 // from 1
 	hash       string // of the program, in hexadecimal digits
+	verified   bool   // it was configured
 	conn       *grpc.ClientConn
 	info       pluginv1.PluginInfoClient
 	health     healthpb.HealthClient
 	sdk        string
 	extensions []spi.Info
+	log        logrus.FieldLogger
+	dir        string
 
 	client  *plugin.Client
 	process *process // nil until go-plugin asked for one
@@ -42,30 +49,36 @@ type generation struct {
 	mu      sync.Mutex
 	uses    int
 	retired chan struct{} // made by drain; closed at the end of the last use
+	late    int           // exchanges in a row that were not answered in time
+	stuck   chan struct{} // closed at the last one that is let pass
 }
+
+// lateStrikes is how many exchanges in a row may be late before a process is ended.
+const lateStrikes = 3
 
 // startGeneration checks and runs the program of cfg and asks it what it brings.
 // ctx bounds that and not its life. A failed start leaves nothing running.
-func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number uint64, log logrus.FieldLogger) (_ *generation, err error) {
+func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number uint64, log logrus.FieldLogger, out *output) (_ *generation, err error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout.D())
 	defer cancel()
-	g := &generation{plugin: cfg.Name, number: number}
+	g := &generation{plugin: cfg.Name, number: number, log: log.WithField("generation", number), stuck: make(chan struct{})}
+	stop := func() bool { return true } // what ends the process together with ctx
 	defer func() {
-		if err != nil {
+		if stop(); err != nil {
 			g.end()
 		}
 	}()
-	dir, err := r.generation(number)
-	if err != nil {
+	if g.dir, err = r.generation(number); err != nil {
 		return nil, err
 	}
-	program := filepath.Join(dir, "program")
+	program := filepath.Join(g.dir, "program")
 	if g.hash, err = install(cfg.Path, cfg.SHA256, program); err != nil {
 		return nil, err
 	}
-	if cfg.SHA256 == "" {
+	if g.verified = cfg.SHA256 != ""; !g.verified {
 		log.WithField("sha256", g.hash).Warn("plugin runs unverified; configure its sha256")
 	}
+	print := func(line []byte) { out.line(g.logger(), line) }
 	g.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  handshake,
 		VersionedPlugins: versions(nil),
@@ -73,27 +86,31 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 		AutoMTLS:         cfg.MTLS != "off",
 		SkipHostEnv:      true,
 		StartTimeout:     cfg.StartTimeout.D(),
-		Logger:           hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: printer{log}, DisableTime: true}),
-		SyncStdout:       printer{log},
-		SyncStderr:       printer{log},
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: dir},
+		Logger:           hclog.NewNullLogger(), // the supervisor says what happens
+		SyncStdout:       &lineWriter{line: print},
+		SyncStderr:       &lineWriter{line: print},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: g.dir},
 		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
 			cmd.Path, cmd.Args, cmd.Err = program, append([]string{cfg.Path}, cfg.Args...), nil
 			for _, key := range slices.Sorted(maps.Keys(cfg.Env)) {
 				cmd.Env = append([]string{key + "=" + cfg.Env[key]}, cmd.Env...) // ours come last and win
 			}
-			var err error
-			g.process, err = newProcess(cmd, cfg.Limits.NoFile, func(line string) { log.Warn("plugin printed: " + line) })
+			if cfg.Limits.Memory > 0 && cfg.Env["GOMEMLIMIT"] == "" {
+				cmd.Env = append(cmd.Env, fmt.Sprintf("GOMEMLIMIT=%d", cfg.Limits.Memory/10*9))
+			}
+			process, err := newProcess(cmd, cfg.Limits, print)
 			if err != nil {
 				return nil, err
 			}
-			return g.process, nil
+			g.process = process
+			stop = context.AfterFunc(ctx, func() { _ = process.Kill(context.Background()) })
+			return process, nil
 		},
 	})
 	protocol, err := g.client.Client()
 	if err != nil {
-		return nil, err
+		return nil, g.explain(ctx, cfg, err, out)
 	}
 	conn, err := protocol.Dispense(contactName)
 	if err != nil {
@@ -111,6 +128,32 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 	g.sdk, g.extensions = reply.GetSdk(), described(cfg.Name, reply.GetExtensions())
 	return g, nil
 }
+
+// explain says why a process did not become a plugin.
+func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err error, out *output) error {
+	var words string
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("it did not say that it is ready within %v (start_timeout): %w", cfg.StartTimeout, ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case g.process == nil || g.process.ID() == "":
+		return err
+	case strings.Contains(err.Error(), "incompatible"):
+		return fmt.Errorf("it speaks another version of the plugin protocol than this host, which speaks %d: %w", protocolVersion, err)
+	case g.process.endsSoon(): // its output may end a moment before
+		words = "it ended, " + g.process.exitText() + ", without saying that it is ready"
+		if printed := out.reason(); printed != "" {
+			return fmt.Errorf("%s; it printed: %.500s", words, printed)
+		}
+	default:
+		words = "what it says is no handshake"
+	}
+	return fmt.Errorf("%s; a plugin calls plugins.Serve in its main: %w", words, err)
+}
+
+// logger names the process; it runs or ran.
+func (g *generation) logger() logrus.FieldLogger { return g.log.WithField("pid", g.process.ID()) }
 
 // exited is closed when the process has ended.
 func (g *generation) exited() <-chan struct{} { return g.process.exited }
@@ -151,8 +194,10 @@ func (g *generation) drain(ctx context.Context) {
 	}
 }
 
-// end asks the process to end, kills its group after endGrace and waits.
+// end asks the process to end, kills its group after endGrace, waits, and removes
+// what it left.
 func (g *generation) end() {
+	defer os.RemoveAll(g.dir) // the room takes what is left
 	if g.client == nil {
 		return
 	}
@@ -179,11 +224,19 @@ func (g *generation) end() {
 // errNotReady is within the errors of what is asked of a plugin that does not run.
 var errNotReady = errors.New("is not running")
 
-// printer logs what a plugin prints.
-type printer struct{ log logrus.FieldLogger }
+// answered notes how an exchange ended: those that are late one after the other are
+// strikes.
+func (g *generation) answered(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
+		g.late = 0
+	} else if g.late++; g.late == lateStrikes {
+		close(g.stuck)
+	}
+}
 
-// Write logs text as it is.
-func (w printer) Write(text []byte) (int, error) {
-	w.log.Warn("plugin: " + string(text))
-	return len(text), nil
+// brings reports whether the process brings an extension of that kind and name.
+func (g *generation) brings(want spi.Info) bool {
+	return slices.ContainsFunc(g.extensions, func(e spi.Info) bool { return e.Kind == want.Kind && e.Name == want.Name })
 }

@@ -1,15 +1,19 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
 	"go.uber.org/goleak"
 )
 
@@ -44,10 +48,41 @@ var roles = map[string]func(){
 			panic(err)
 		}
 	},
+	"host": func() {
+		var cfg spi.PluginConfig
+		if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {
+			panic(err)
+		}
+		p, err := Open(context.Background(), cfg, logrus.New())
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println("plugin", p.Status().PID)
+		select {}
+	},
+	"picker": func() {
+		cat := spi.NewCatalog()
+		err := spi.Register(cat.LoadBalancers, "own", "Picks by itself.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.LoadBalancer, error) {
+			return ownBalancer{}, nil
+		})
+		if err = errors.Join(err, Serve(cat)); err != nil {
+			panic(err)
+		}
+	},
+	"another version": func() {
+		fmt.Println("1|99|unix|/no/socket|grpc|")
+		time.Sleep(time.Hour)
+	},
+	"second plugin": serveSecond,
+	"heartbeats":    serveHeartbeats,
+	"registry":      serveRegistry,
 	"handshake in noise": func() {
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
 	},
 }
+
+// ownBalancer has no planner.
+type ownBalancer struct{ spi.LoadBalancer }
 
 // leave starts a child that holds the pipes, and ends.
 func leave(group bool) {
@@ -70,8 +105,17 @@ type firstConfig struct {
 
 // Validate refuses a negative share, and panics at a special one.
 func (c *firstConfig) Validate() error {
-	if c.Share == 666 {
+	switch c.Share {
+	case 666:
 		panic("as the test asked")
+	case 777:
+		select {} // never answers
+	case 888:
+		var all [][]byte
+		for range 1 << 10 {
+			all = append(all, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		fmt.Println(len(all))
 	}
 	if c.Share < 0 {
 		return errors.New("share: is negative")
@@ -80,6 +124,7 @@ func (c *firstConfig) Validate() error {
 }
 
 func openFirst(_ context.Context, env spi.Env, cfg firstConfig) (spi.LoadBalancer, error) {
+	env.Log.WithField("share", cfg.Share).Info("opened")
 	return spi.FromPlanner(firstPlanner{cfg.Share}, env), nil
 }
 
@@ -96,6 +141,7 @@ func (p firstPlanner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error)
 }
 
 func TestMain(m *testing.M) {
+	maps.Copy(roles, perCallRoles)
 	if role := os.Getenv(roleEnv); role != "" {
 		roles[role]()
 		os.Exit(0)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -14,36 +15,11 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// addBalancer adds a load balancer that picks by the plugin's plans.
-func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
-	return cat.LoadBalancers.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.LoadBalancer, error) {
-		if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
-			return nil, err
-		}
-		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}}
-		return &balancer{spi.FromPlanner(remote, env), remote}, nil
-	})
-}
-
-// balancer picks locally by the plans of a plugin.
-type balancer struct {
-	spi.LoadBalancer
-	remote *planner
-}
-
-// Close ends the stream of plans. Pickers work on by their last plans.
-func (b *balancer) Close() error {
-	err := b.LoadBalancer.(io.Closer).Close() // spi.FromPlanner says so
-	b.remote.mu.Lock()
-	defer b.remote.mu.Unlock()
-	b.remote.hangUp()
-	return err
-}
-
 // planner asks a plugin for plans, one at a time, over a stream that is opened when
 // it is needed and given up at the first fault.
 type planner struct {
 	plugin *Plugin
+	use    *usage
 	open   *pluginv1.PlanOpen
 
 	mu     sync.Mutex // held while a plan is asked for, which its context bounds
@@ -55,29 +31,39 @@ type planner struct {
 
 // Plan implements spi.Planner.
 func (p *planner) Plan(ctx context.Context, stats spi.Stats) (spi.Plan, error) {
+	weights, err := p.plan(ctx, stats)
+	switch {
+	case err == nil:
+		p.use.planned.Store(time.Now().UnixNano())
+		p.use.works()
+	case !errors.Is(ctx.Err(), context.Canceled): // else the load balancer is being closed
+		p.use.fails(err)
+	}
+	return spi.Plan{Weights: weights}, err
+}
+
+func (p *planner) plan(ctx context.Context, stats spi.Stats) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	reply, err := p.ask(ctx, stats)
+	reply, err := exchange(ctx, p.plugin, func(ctx context.Context, g *generation) (*pluginv1.PlanReply, error) {
+		return p.ask(ctx, g, stats)
+	})
 	if err != nil {
 		p.hangUp()
-		return spi.Plan{}, fmt.Errorf("ask plugin %q: %w", p.plugin.cfg.Name, err)
+		return nil, err
 	}
 	if reply.GetError() != "" {
-		return spi.Plan{}, fmt.Errorf("plugin %q has no plan: %s", p.plugin.cfg.Name, reply.GetError())
+		return nil, fmt.Errorf("plugin %q has no plan: %s", p.plugin.cfg.Name, reply.GetError())
 	}
 	weights, err := weigh(reply.GetShares(), stats.Endpoints)
 	if err != nil {
-		return spi.Plan{}, fmt.Errorf("plan of plugin %q refused: %w", p.plugin.cfg.Name, err)
+		return nil, fmt.Errorf("plan of plugin %q refused: %w", p.plugin.cfg.Name, err)
 	}
-	return spi.Plan{Weights: weights}, nil
+	return weights, nil
 }
 
-func (p *planner) ask(ctx context.Context, stats spi.Stats) (*pluginv1.PlanReply, error) {
-	g, err := p.plugin.use()
-	if err != nil {
-		return nil, err
-	}
-	defer g.release()
+// ask makes one request. mu is held.
+func (p *planner) ask(ctx context.Context, g *generation, stats spi.Stats) (*pluginv1.PlanReply, error) {
 	if g.number != p.from {
 		p.hangUp()
 	}
@@ -87,14 +73,17 @@ func (p *planner) ask(ctx context.Context, stats spi.Stats) (*pluginv1.PlanReply
 		}
 	}
 	stop := context.AfterFunc(ctx, p.cancel)
-	defer stop()
 	p.number++
 	request := &pluginv1.PlanRequest{Generation: g.number, Number: p.number, Endpoints: sentStats(stats.Endpoints)}
-	if err := p.stream.Send(request); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	err := p.stream.Send(request)
+	var reply *pluginv1.PlanReply
+	if err == nil || errors.Is(err, io.EOF) { // Recv knows why
+		reply, err = p.stream.Recv()
 	}
-	reply, err := p.stream.Recv()
-	if err == nil && (reply.GetGeneration() != g.number || reply.GetNumber() != p.number) {
+	switch {
+	case !stop() || ctx.Err() != nil: // the stream was given up, perhaps after the answer
+		return nil, ctx.Err()
+	case err == nil && (reply.GetGeneration() != g.number || reply.GetNumber() != p.number):
 		err = fmt.Errorf("answer %d of generation %d to request %d of generation %d", reply.GetNumber(), reply.GetGeneration(), p.number, g.number)
 	}
 	return reply, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/codes"
@@ -17,27 +18,74 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// Plugin is a plugin that runs, as one process after the other. It is safe for
-// concurrent use.
+// Plugin is a plugin that runs, as one process after the other: a process that ends is
+// replaced, as docs/plugins.md draws it. It is safe for concurrent use.
 type Plugin struct {
 	cfg        spi.PluginConfig
 	log        logrus.FieldLogger
 	room       *room
-	extensions []spi.Info
+	extensions []spi.Info    // written before Open returns
 	turns      chan struct{} // as many as there may be exchanges at a time
+	output     output
+	meter      meter
+	usages     usages
 
 	ready atomic.Pointer[generation] // nil: none
 
+	ctx      context.Context // of the supervisor; ended by cancel
+	cancel   context.CancelFunc
+	running  sync.WaitGroup // the supervisor
+	retiring sync.WaitGroup // processes that were replaced; Add is the supervisor's
+	orders   chan order
 	closing  sync.Once
 	closeErr error // written within closing
+
+	// Of the supervisor's goroutine.
+	sha256   string // configured, or given with a restart
+	number   uint64 // of the last generation
+	schedule schedule
+	gone     time.Time // when the last process ended
+
+	mu       sync.Mutex
+	state    string
+	since    time.Time
+	latest   *generation // that started, for people
+	lastExit string
+	changed  chan struct{} // closed and replaced whenever state or ready changes
 }
 
-// Open checks, starts and asks the plugin of cfg; ctx and cfg.StartTimeout bound that
-// and not its life. A start that does not answer is bounded by
-// cfg.StartTimeout alone. log gets what the plugin prints. The caller closes the Plugin; a
-// failed Open leaves nothing running. Errors: those of [spi.PluginConfig.Validate],
-// [ErrUntrusted], [ErrChecksum], and what the start failed with.
+// Open checks, starts and asks the plugin of cfg, and goes on starting it whenever it
+// ends. ctx and cfg.StartTimeout bound the first start and not its life. log gets what
+// becomes of the plugin and what it prints. The caller closes the Plugin; a failed Open
+// leaves nothing running. Errors: those of [spi.PluginConfig.Validate], [ErrUntrusted],
+// [ErrChecksum], and what the start failed with.
 func Open(ctx context.Context, cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
+	p, err := newPlugin(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	first := make(chan error, 1)
+	p.begin(&firstStart{ctx, first})
+	if err := <-first; err != nil {
+		return nil, fmt.Errorf("start plugin %q: %w", cfg.Name, errors.Join(err, p.Close()))
+	}
+	return p, nil
+}
+
+// openLater returns a plugin that runs as soon as one of the starts to come succeeds.
+// It brings what cfg.Provides names.
+func openLater(cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
+	p, err := newPlugin(cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	p.extensions = provided(cfg)
+	p.begin(nil)
+	return p, nil
+}
+
+// newPlugin checks cfg and makes a private directory.
+func newPlugin(cfg spi.PluginConfig, log logrus.FieldLogger) (*Plugin, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("configuration of plugin %q: %w", cfg.Name, err)
 	}
@@ -49,14 +97,52 @@ func Open(ctx context.Context, cfg spi.PluginConfig, log logrus.FieldLogger) (*P
 	if err != nil {
 		return nil, fmt.Errorf("start plugin %q: %w", cfg.Name, err)
 	}
-	p := &Plugin{cfg: cfg, log: log.WithField("plugin", cfg.Name), room: r, turns: make(chan struct{}, cfg.MaxInflight)}
-	g, err := startGeneration(ctx, cfg, r, 1, p.log)
-	if err != nil {
-		return nil, fmt.Errorf("start plugin %q: %w", cfg.Name, errors.Join(err, p.Close()))
-	}
-	p.extensions = g.extensions
+	return &Plugin{cfg: cfg, log: log.WithField("plugin", cfg.Name), room: r, turns: make(chan struct{}, cfg.MaxInflight),
+		orders: make(chan order), sha256: cfg.SHA256, schedule: schedule{cfg: cfg.Restart}, changed: make(chan struct{})}, nil
+}
+
+// begin starts the supervisor.
+func (p *Plugin) begin(first *firstStart) {
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.running.Go(func() { p.supervise(p.ctx, first) })
+}
+
+// enter notes a state.
+func (p *Plugin) enter(state string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state, p.since = state, time.Now()
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// publish lets g be used from now on; nil: none.
+func (p *Plugin) publish(g *generation) {
 	p.ready.Store(g)
-	return p, nil
+	if g != nil {
+		p.enter(stateReady)
+	}
+}
+
+// await returns a generation that is ready and later than after, which the caller
+// releases; it waits for one until ctx ends or the plugin is closed.
+func (p *Plugin) await(ctx context.Context, after uint64) (*generation, error) {
+	for {
+		p.mu.Lock()
+		state, changed := p.state, p.changed
+		p.mu.Unlock()
+		if g := p.ready.Load(); g != nil && g.number > after && g.hold() {
+			return g, nil
+		}
+		if state == stateStopped {
+			return nil, fmt.Errorf("plugin %q %w", p.cfg.Name, errNotReady)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for plugin %q, which %w: %w", p.cfg.Name, errNotReady, ctx.Err())
+		}
+	}
 }
 
 // Extensions describes what the plugin brings. It must not be modified.
@@ -92,7 +178,11 @@ func exchange[T any](ctx context.Context, p *Plugin, ask func(context.Context, *
 		return reply, err
 	}
 	defer g.release()
-	if reply, err = ask(ctx, g); err != nil {
+	start := time.Now()
+	reply, err = ask(ctx, g)
+	p.meter.note(time.Since(start), err)
+	g.answered(err)
+	if err != nil {
 		return reply, fmt.Errorf("ask plugin %q: %w", p.cfg.Name, err)
 	}
 	return reply, nil
@@ -114,13 +204,44 @@ func (p *Plugin) Configure(ctx context.Context, kind, name string, with []byte) 
 	return reply.GetEffective(), nil
 }
 
+// Restart replaces the process by a new one, which starts first; exchanges that are
+// under way in the old one may finish. A plugin that does not run is started at once.
+// sha256 is the hash of the new program, "" the one before. It returns when the old
+// process has ended; ctx bounds only how long that is waited for.
+func (p *Plugin) Restart(ctx context.Context, sha256 string) error {
+	cfg := p.cfg
+	if sha256 != "" {
+		cfg.SHA256 = sha256
+	}
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("restart plugin %q: %w", p.cfg.Name, err)
+	}
+	done := make(chan error, 1)
+	select {
+	case p.orders <- order{sha256, done}:
+	case <-p.ctx.Done():
+		return fmt.Errorf("restart plugin %q: it is closed", p.cfg.Name)
+	case <-ctx.Done():
+		return fmt.Errorf("restart plugin %q: %w", p.cfg.Name, ctx.Err())
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("restart plugin %q: %w", p.cfg.Name, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("restart plugin %q: %w", p.cfg.Name, ctx.Err())
+	}
+}
+
 // Close ends the plugin: it is asked to, and killed with its group after a second. It
 // waits for that, and is safe to call twice.
 func (p *Plugin) Close() error {
 	p.closing.Do(func() {
-		if g := p.ready.Swap(nil); g != nil {
-			g.end()
-		}
+		p.cancel()
+		p.running.Wait()
+		p.retiring.Wait()
 		p.closeErr = p.room.Close()
 	})
 	return p.closeErr

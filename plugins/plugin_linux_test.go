@@ -108,7 +108,11 @@ func TestOpenFails(t *testing.T) {
 	}{
 		{"another program", "plugin", func(c *spi.PluginConfig) { c.SHA256 = strings.Repeat("0", 64) }, "checksum differs"},
 		{"ends without a handshake", "environment", nil, "start plugin \"acme\""},
-		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "timeout while waiting"},
+		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "within 200ms (start_timeout)"},
+		{"without an inner contract", "picker", nil, `it printed: panic: loadbalancer "own" does not plan, so it cannot live in a plugin: its open must return what spi.FromPlanner makes`},
+		{"another version", "another version", nil, "another version of the plugin protocol"},
+		{"no program", "plugin", func(c *spi.PluginConfig) { c.Path += ".gone" }, "no such file"},
+		{"ends at once", "environment", nil, "it ended, exit status 0, without saying that it is ready"},
 		{"no configuration", "plugin", func(c *spi.PluginConfig) { c.Path = "acme" }, "absolute path"},
 	}
 	for _, tt := range tests {
@@ -126,6 +130,16 @@ func TestOpenFails(t *testing.T) {
 			}
 			wantEmpty(t, tmp)
 		})
+	}
+}
+
+// TestWithoutMTLS: for plugins whose language cannot do it.
+func TestWithoutMTLS(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	cfg.MTLS = "off"
+	p, _ := opened(t, cfg)
+	if got, err := p.Configure(t.Context(), "loadbalancer", "first", nil); err != nil || string(got) != `{"share":3}` {
+		t.Errorf("Configure: got %s, %v, want its configuration", got, err)
 	}
 }
 

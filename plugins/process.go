@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 const (
@@ -29,16 +31,17 @@ const (
 // runner.Runner), and the supervisor's.
 type process struct {
 	cmd      *exec.Cmd
-	maxFiles int
+	limits   spi.PluginLimits
 	lifeline *os.File // the host's end: closed, by whatever end of the host, it ends the plugin
 	stdout   *handshakeReader
-	stderr   *os.File
+	stderr   lineReader
 	ends     []*os.File // the plugin's ends of the pipes; closed once it runs
 
 	exited chan struct{} // closed by watch when the process has ended and was collected
 	err    error         // of the wait; read after exited
 
 	mu     sync.Mutex
+	doomed bool // killed before its start
 	gone   bool // collected: the number of its group may be somebody else's
 	closed sync.Once
 }
@@ -46,9 +49,9 @@ type process struct {
 var _ runner.Runner = (*process)(nil)
 
 // newProcess prepares cmd, whose path, arguments and environment are set, and takes
-// everything else in hand. stray gets the lines on stdout that are no handshake. Start
-// must follow: it releases the pipes if it fails.
-func newProcess(cmd *exec.Cmd, maxFiles int, stray func(line string)) (*process, error) {
+// everything else in hand. print gets the lines on stdout that are no handshake, and
+// all of stderr. Start must follow: it releases the pipes if it fails.
+func newProcess(cmd *exec.Cmd, limits spi.PluginLimits, print func(line []byte)) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	var pipes [3][2]*os.File // read end, write end
 	for i := range pipes {
@@ -62,21 +65,25 @@ func newProcess(cmd *exec.Cmd, maxFiles int, stray func(line string)) (*process,
 		}
 		pipes[i] = [2]*os.File{r, w}
 	}
-	p.stdout = &handshakeReader{file: pipes[0][0], lines: bufio.NewReaderSize(pipes[0][0], maxLine), stray: stray}
-	p.stderr = pipes[1][0]
+	p.stdout = &handshakeReader{file: pipes[0][0], lines: bufio.NewReaderSize(pipes[0][0], maxLine), stray: print}
+	p.stderr = lineReader{pipes[1][0], print, make(chan struct{})}
 	p.lifeline = pipes[2][1]
 	p.ends = []*os.File{pipes[0][1], pipes[1][1], pipes[2][0]}
 	cmd.Stdin = nil // the null device
 	cmd.Stdout, cmd.Stderr = pipes[0][1], pipes[1][1]
 	inherit(cmd, pipes[2][0])
-	p.maxFiles = maxFiles
+	outlive(cmd)
+	p.limits = limits
 	return p, nil
 }
 
 // Start starts the process. ctx is not needed: it does not wait.
 func (p *process) Start(context.Context) error {
 	p.mu.Lock()
-	err := p.cmd.Start()
+	err := errKilled
+	if !p.doomed {
+		err = p.cmd.Start()
+	}
 	p.mu.Unlock()
 	for _, end := range p.ends {
 		end.Close()
@@ -88,7 +95,7 @@ func (p *process) Start(context.Context) error {
 		}
 		return fmt.Errorf("start %s: %w", p.cmd.Path, err)
 	}
-	restrict(p.cmd.Process.Pid, p.maxFiles)
+	restrict(p.cmd.Process.Pid, p.limits)
 	go p.watch()
 	return nil
 }
@@ -107,7 +114,7 @@ func (p *process) watch() {
 	close(p.exited)
 	late := time.Now().Add(drainTime)
 	_ = p.stdout.file.SetReadDeadline(late) // a pipe has deadlines
-	_ = p.stderr.SetReadDeadline(late)
+	_ = p.stderr.file.SetReadDeadline(late)
 	p.lifeline.Close()
 }
 
@@ -125,11 +132,17 @@ func (p *process) Wait(context.Context) error {
 	return p.err
 }
 
+// errKilled is the error of the start of a process that was killed before.
+var errKilled = errors.New("killed before its start")
+
 // Kill ends the process and its group, at once. It does nothing to one that has
-// ended.
+// ended, and lets one that was not started yet fail its start.
 func (p *process) Kill(context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.cmd.Process == nil {
+		p.doomed = true
+	}
 	if p.gone || p.cmd.Process == nil {
 		return nil
 	}
@@ -176,15 +189,12 @@ func (p *process) HostToPlugin(network, address string) (string, string, error) 
 	return network, address, nil
 }
 
-// maxLine is the longest line of stdout that is looked at as a whole.
-const maxLine = 64 << 10
-
 // handshakeReader passes on the one line that is a handshake. What comes before and
 // after it is stray, and read to the end so that the plugin never blocks in a print.
 type handshakeReader struct {
 	file  *os.File
 	lines *bufio.Reader
-	stray func(line string)
+	stray func(line []byte)
 	rest  []byte // of the handshake, still to be read
 	found bool
 }
@@ -198,7 +208,7 @@ func (r *handshakeReader) Read(into []byte) (int, error) {
 			r.found = true
 			r.rest = append(bytes.Clone(text), '\n')
 		case len(text) > 0:
-			r.stray(string(text))
+			r.stray(text)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) && len(r.rest) == 0 {
 			return 0, io.EOF // whatever ended it, nothing more comes
@@ -226,8 +236,23 @@ func isHandshake(line []byte) bool {
 	return string(parts[2]) == "unix" || string(parts[2]) == "tcp"
 }
 
+// endsSoon waits for the end of the process and of what it printed, drainTime for
+// either.
+func (p *process) endsSoon() bool {
+	for _, end := range []<-chan struct{}{p.exited, p.stderr.ended} {
+		timer := time.NewTimer(drainTime)
+		select {
+		case <-end:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return isClosed(p.exited)
+}
+
 // exitText says how a process ended, for people.
 func (p *process) exitText() string {
+	<-p.exited
 	if p.cmd.ProcessState == nil {
 		return "unknown"
 	}

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/bhrpc/bhrpc/spi"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,7 @@ func play(t *testing.T, role string) (p *process, lines <-chan string) {
 	printed := make(chan string, 1000) // more than any role prints
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = []string{roleEnv + "=" + role, "GIVEN=yes"}
-	p, err := newProcess(cmd, 77, func(line string) { printed <- line })
+	p, err := newProcess(cmd, spi.PluginLimits{NoFile: 77}, func(line []byte) { printed <- string(line) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func TestProcessPassesOnTheHandshakeAlone(t *testing.T) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = []string{roleEnv + "=handshake in noise"}
 	strays := 0
-	p, err := newProcess(cmd, 77, func(string) { strays++ })
+	p, err := newProcess(cmd, spi.PluginLimits{NoFile: 77}, func([]byte) { strays++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func TestProcessPassesOnTheHandshakeAlone(t *testing.T) {
 }
 
 func TestProcessCannotStart(t *testing.T) {
-	p, err := newProcess(exec.Command(t.TempDir()+"/missing"), 77, func(string) {})
+	p, err := newProcess(exec.Command(t.TempDir()+"/missing"), spi.PluginLimits{NoFile: 77}, func([]byte) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,10 @@ func (p *Plugin) Register(cat *spi.Catalog) error {
 	// What adds an extension of a kind. Kinds that are not here cannot live in a plugin.
 	kinds := map[string]func(*spi.Catalog, spi.Info) error{
 		cat.LoadBalancers.Kind(): p.addBalancer,
+		cat.Heartbeats.Kind():    p.addHeartbeat,
+		cat.Registries.Kind():    p.addRegistry,
+		cat.Proxies.Kind():       p.addProxy,
+		cat.Serializers.Kind():   p.addSerializer,
 	}
 	for _, info := range p.extensions {
 		add, ok := kinds[info.Kind]

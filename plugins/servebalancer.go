@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"google.golang.org/grpc"
@@ -16,6 +17,16 @@ import (
 type balancers struct {
 	pluginv1.UnimplementedLoadBalancerServer
 	catalog *spi.Catalog
+	env     spi.Env
+}
+
+// plannerOf returns what plans within a load balancer.
+func plannerOf(name string, lb spi.LoadBalancer) (spi.Planner, error) {
+	inner, ok := lb.(interface{ Planner() spi.Planner })
+	if !ok {
+		return nil, fmt.Errorf("loadbalancer %q does not plan, so it cannot live in a plugin: its open must return what spi.FromPlanner makes", name)
+	}
+	return inner.Planner(), nil
 }
 
 // Plan opens a load balancer, plans by it until the host ends the stream, and
@@ -26,16 +37,18 @@ func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, p
 		return err
 	}
 	name := request.GetOpen().GetName()
-	balancer, err := b.catalog.LoadBalancers.Open(stream.Context(), spi.Env{}, spi.Ref{Use: name, With: spi.Raw{JSON: request.GetOpen().GetWith()}})
+	balancer, err := b.catalog.LoadBalancers.Open(stream.Context(), b.env, spi.Ref{Use: name, With: spi.Raw{JSON: request.GetOpen().GetWith()}})
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
-	if closer, ok := balancer.(io.Closer); ok {
-		defer func() { err = errors.Join(err, closer.Close()) }()
-	}
-	inner, ok := balancer.(interface{ Planner() spi.Planner })
-	if !ok {
-		return status.Errorf(codes.FailedPrecondition, "loadbalancer %q does not plan, so it cannot live in a plugin: its open must return what spi.FromPlanner makes", name)
+	defer func() {
+		if closed := closeOpened(balancer); err == nil {
+			err = closed
+		}
+	}()
+	planner, err := plannerOf(name, balancer)
+	if err != nil {
+		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	for {
 		request, err := stream.Recv()
@@ -47,7 +60,7 @@ func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, p
 		}
 		stats := receivedStats(request.GetEndpoints())
 		reply := &pluginv1.PlanReply{Generation: request.GetGeneration(), Number: request.GetNumber()}
-		plan, err := inner.Planner().Plan(stream.Context(), stats)
+		plan, err := planner.Plan(stream.Context(), stats)
 		switch {
 		case err != nil:
 			reply.Error = err.Error()

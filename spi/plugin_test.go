@@ -22,12 +22,21 @@ func TestPluginConfigValidate(t *testing.T) {
 		{"unverified", func(c *spi.PluginConfig) { c.SHA256, c.AllowUnverified = "", true }, ""},
 		{"name", func(c *spi.PluginConfig) { c.Name = "Acme" }, `name: "Acme" is not`},
 		{"no path", func(c *spi.PluginConfig) { c.Path = "" }, "path: is missing"},
-		{"no hash", func(c *spi.PluginConfig) { c.SHA256 = "" }, "sha256: is missing; `sha256sum bin/acme`"},
+		{"no hash", func(c *spi.PluginConfig) { c.SHA256 = "" }, "sha256: is missing; `bhrpc plugin pin bin/acme`"},
 		{"short hash", func(c *spi.PluginConfig) { c.SHA256 = "abcd" }, "64 hexadecimal digits"},
 		{"variable", func(c *spi.PluginConfig) { c.Env = map[string]string{"A=B": ""} }, `env: "A=B" is no name`},
 		{"mtls", func(c *spi.PluginConfig) { c.MTLS = "on" }, `mtls: unknown value "on"; known: auto, off`},
 		{"negative", func(c *spi.PluginConfig) { c.Limits.NoFile = -1 }, "limits.nofile: -1 is not between 32 and 1048576"},
 		{"too short", func(c *spi.PluginConfig) { c.CallTimeout = 1 }, "call_timeout: 1ns is not between 1ms and 1m0s"},
+		{"failure of an unknown kind", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"loadbalanser": "p2c"} }, `did you mean "loadbalancer"?`},
+		{"last plan of a serializer", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"serializer": spi.LastGood} }, "on_failure.serializer: only a loadbalancer has a last plan"},
+		{"failure without a name", func(c *spi.PluginConfig) { c.OnFailure = map[string]string{"heartbeat": ""} }, "on_failure.heartbeat: names nothing"},
+		{"failure", func(c *spi.PluginConfig) {
+			c.OnFailure = map[string]string{"heartbeat": spi.Fail, "loadbalancer": spi.LastGood, "proxy": "reflect"}
+		}, ""},
+		{"provides an unknown kind", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"cache": {"x"}} }, "provides.cache: \"cache\" is no kind"},
+		{"provides a name twice", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"proxy": {"x", "x"}} }, "provides.proxy.1: \"x\" is no name"},
+		{"provides", func(c *spi.PluginConfig) { c.Provides = map[string][]string{"proxy": {"x"}} }, ""},
 		{"cap below base", func(c *spi.PluginConfig) { c.Restart.Base, c.Restart.Cap = spi.Duration(2e9), spi.Duration(1e9) }, "restart.cap: 1s is below restart.base, 2s"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -33,4 +33,5 @@ type PluginExtension struct {
 	Fallback  bool     `json:"fallback"`  // what stands in for it was used last
 	Fallbacks uint64   `json:"fallbacks"` // uses of what stands in
 	PlanAge   Duration `json:"plan_age"`  // of the last good plan; 0: there is none
+	Dropped   uint64   `json:"dropped"`   // outcomes that the hooks of a proxy may not have been told
 }

@@ -61,6 +61,19 @@ func TestDrills(t *testing.T) {
 	}
 }
 
+// A plugin that is killed costs no call.
+func TestDrillKillPlugin(t *testing.T) {
+	status, stdout, stderr := drillHere(t, "drill", "kill-plugin", "--interval", "200ms")
+	if status != 0 || stderr != "" {
+		t.Errorf("got %d, %q, %s\nwant 0", status, stderr, stdout)
+	}
+	for _, want := range []string{", which is the plugin\n", " plugin exited  generation=1 pid=", " exit=signal: killed", " plugin restarted generation=6 pid=", "\nRESULT pass   5 kills, ", " failed=0\n"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("got %s\nwant %q in it", stdout, want)
+		}
+	}
+}
+
 // A build that takes four strikes, or two, does not pass.
 func TestDrillNoticesAnotherNumberOfStrikes(t *testing.T) {
 	for _, tt := range []struct{ kind, strikes, want string }{

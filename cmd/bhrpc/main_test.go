@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +23,12 @@ func TestMain(m *testing.M) {
 	if os.Getenv("SERVE_SHOP") != "" { // this is the provider of a test
 		fmt.Fprintln(os.Stderr, bhrpc.Serve(Shop{}))
 		os.Exit(3)
+	}
+	if slices.Equal(os.Args[1:], []string{"drill", servePlugin}) { // and this the plugin of a drill
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if os.Getenv(pluginRole) != "" { // this is the plugin of a test
+		playPlugin()
 	}
 	dir, err := os.MkdirTemp("", "bhrpc-test")
 	if err == nil {

@@ -21,19 +21,248 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Decision_Liveness int32
+
+const (
+	Decision_ALIVE   Decision_Liveness = 0
+	Decision_SUSPECT Decision_Liveness = 1 // calls avoid the connection
+	Decision_DEAD    Decision_Liveness = 2 // the connection is closed
+)
+
+// Enum value maps for Decision_Liveness.
+var (
+	Decision_Liveness_name = map[int32]string{
+		0: "ALIVE",
+		1: "SUSPECT",
+		2: "DEAD",
+	}
+	Decision_Liveness_value = map[string]int32{
+		"ALIVE":   0,
+		"SUSPECT": 1,
+		"DEAD":    2,
+	}
+)
+
+func (x Decision_Liveness) Enum() *Decision_Liveness {
+	p := new(Decision_Liveness)
+	*p = x
+	return p
+}
+
+func (x Decision_Liveness) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Decision_Liveness) Descriptor() protoreflect.EnumDescriptor {
+	return file_bhrpc_plugin_v1_heartbeat_proto_enumTypes[0].Descriptor()
+}
+
+func (Decision_Liveness) Type() protoreflect.EnumType {
+	return &file_bhrpc_plugin_v1_heartbeat_proto_enumTypes[0]
+}
+
+func (x Decision_Liveness) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Decision_Liveness.Descriptor instead.
+func (Decision_Liveness) EnumDescriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{6, 0}
+}
+
+// Strategy is one strategy with one configuration at one side of a connection.
+type Strategy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	With          []byte                 `protobuf:"bytes,2,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
+	Role          string                 `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"` // "consumer" or "provider"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Strategy) Reset() {
+	*x = Strategy{}
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Strategy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Strategy) ProtoMessage() {}
+
+func (x *Strategy) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Strategy.ProtoReflect.Descriptor instead.
+func (*Strategy) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Strategy) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Strategy) GetWith() []byte {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *Strategy) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+type TimingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Strategy      *Strategy              `protobuf:"bytes,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimingRequest) Reset() {
+	*x = TimingRequest{}
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimingRequest) ProtoMessage() {}
+
+func (x *TimingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimingRequest.ProtoReflect.Descriptor instead.
+func (*TimingRequest) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *TimingRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *TimingRequest) GetStrategy() *Strategy {
+	if x != nil {
+		return x.Strategy
+	}
+	return nil
+}
+
+type TimingReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	IntervalNanos int64                  `protobuf:"varint,2,opt,name=interval_nanos,json=intervalNanos,proto3" json:"interval_nanos,omitempty"` // usual time between two PINGs: 100ms to 10m
+	Strikes       int64                  `protobuf:"varint,3,opt,name=strikes,proto3" json:"strikes,omitempty"`                                  // unanswered PINGs in a row that make a peer dead; 0: they are not counted
+	SilenceNanos  int64                  `protobuf:"varint,4,opt,name=silence_nanos,json=silenceNanos,proto3" json:"silence_nanos,omitempty"`    // the longest that a peer can be silent before it is dead
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimingReply) Reset() {
+	*x = TimingReply{}
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimingReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimingReply) ProtoMessage() {}
+
+func (x *TimingReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimingReply.ProtoReflect.Descriptor instead.
+func (*TimingReply) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TimingReply) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *TimingReply) GetIntervalNanos() int64 {
+	if x != nil {
+		return x.IntervalNanos
+	}
+	return 0
+}
+
+func (x *TimingReply) GetStrikes() int64 {
+	if x != nil {
+		return x.Strikes
+	}
+	return 0
+}
+
+func (x *TimingReply) GetSilenceNanos() int64 {
+	if x != nil {
+		return x.SilenceNanos
+	}
+	return 0
+}
+
 type SnapshotBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
-	Snapshots     []*Snapshot            `protobuf:"bytes,4,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	Strategy      *Strategy              `protobuf:"bytes,2,opt,name=strategy,proto3" json:"strategy,omitempty"`
+	Snapshots     []*Snapshot            `protobuf:"bytes,3,rep,name=snapshots,proto3" json:"snapshots,omitempty"` // at most one per connection
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotBatch) Reset() {
 	*x = SnapshotBatch{}
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[0]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +274,7 @@ func (x *SnapshotBatch) String() string {
 func (*SnapshotBatch) ProtoMessage() {}
 
 func (x *SnapshotBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[0]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +287,7 @@ func (x *SnapshotBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotBatch.ProtoReflect.Descriptor instead.
 func (*SnapshotBatch) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{0}
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SnapshotBatch) GetGeneration() uint64 {
@@ -68,16 +297,9 @@ func (x *SnapshotBatch) GetGeneration() uint64 {
 	return 0
 }
 
-func (x *SnapshotBatch) GetName() string {
+func (x *SnapshotBatch) GetStrategy() *Strategy {
 	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *SnapshotBatch) GetWith() []byte {
-	if x != nil {
-		return x.With
+		return x.Strategy
 	}
 	return nil
 }
@@ -89,18 +311,32 @@ func (x *SnapshotBatch) GetSnapshots() []*Snapshot {
 	return nil
 }
 
+// Snapshot is one connection at one moment. Times count from the moment when it came
+// up; what has not happened yet is 0.
 type Snapshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`        // the host's number of the connection
-	Snapshot      []byte                 `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // JSON of spi.Snapshot
-	State         []byte                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`       // what the last decision left; empty before the first
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Conn            uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`  // the host's number of the connection
+	State           []byte                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // what the last decision left; empty before the first
+	NowNanos        int64                  `protobuf:"varint,3,opt,name=now_nanos,json=nowNanos,proto3" json:"now_nanos,omitempty"`
+	DueNanos        int64                  `protobuf:"varint,4,opt,name=due_nanos,json=dueNanos,proto3" json:"due_nanos,omitempty"`            // when the question was due; now - due is how late the host is itself
+	LastInNanos     int64                  `protobuf:"varint,5,opt,name=last_in_nanos,json=lastInNanos,proto3" json:"last_in_nanos,omitempty"` // last sign of life of the peer
+	LastOutNanos    int64                  `protobuf:"varint,6,opt,name=last_out_nanos,json=lastOutNanos,proto3" json:"last_out_nanos,omitempty"`
+	LastPingAtNanos int64                  `protobuf:"varint,7,opt,name=last_ping_at_nanos,json=lastPingAtNanos,proto3" json:"last_ping_at_nanos,omitempty"`
+	LastRttNanos    int64                  `protobuf:"varint,8,opt,name=last_rtt_nanos,json=lastRttNanos,proto3" json:"last_rtt_nanos,omitempty"`
+	PingSeq         uint64                 `protobuf:"varint,9,opt,name=ping_seq,json=pingSeq,proto3" json:"ping_seq,omitempty"` // of the last PING; they count from 1
+	AckSeq          uint64                 `protobuf:"varint,10,opt,name=ack_seq,json=ackSeq,proto3" json:"ack_seq,omitempty"`   // the highest PING that was answered
+	PongCount       uint64                 `protobuf:"varint,11,opt,name=pong_count,json=pongCount,proto3" json:"pong_count,omitempty"`
+	InCount         uint64                 `protobuf:"varint,12,opt,name=in_count,json=inCount,proto3" json:"in_count,omitempty"`                // signs of life
+	WriteStalled    bool                   `protobuf:"varint,13,opt,name=write_stalled,json=writeStalled,proto3" json:"write_stalled,omitempty"` // the last PING still waits to be written
+	QueueBytes      int64                  `protobuf:"varint,14,opt,name=queue_bytes,json=queueBytes,proto3" json:"queue_bytes,omitempty"`
+	Inflight        int64                  `protobuf:"varint,15,opt,name=inflight,proto3" json:"inflight,omitempty"` // calls without an answer
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[1]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -112,7 +348,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[1]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -125,7 +361,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{1}
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Snapshot) GetConn() uint64 {
@@ -135,18 +371,102 @@ func (x *Snapshot) GetConn() uint64 {
 	return 0
 }
 
-func (x *Snapshot) GetSnapshot() []byte {
-	if x != nil {
-		return x.Snapshot
-	}
-	return nil
-}
-
 func (x *Snapshot) GetState() []byte {
 	if x != nil {
 		return x.State
 	}
 	return nil
+}
+
+func (x *Snapshot) GetNowNanos() int64 {
+	if x != nil {
+		return x.NowNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetDueNanos() int64 {
+	if x != nil {
+		return x.DueNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetLastInNanos() int64 {
+	if x != nil {
+		return x.LastInNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetLastOutNanos() int64 {
+	if x != nil {
+		return x.LastOutNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetLastPingAtNanos() int64 {
+	if x != nil {
+		return x.LastPingAtNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetLastRttNanos() int64 {
+	if x != nil {
+		return x.LastRttNanos
+	}
+	return 0
+}
+
+func (x *Snapshot) GetPingSeq() uint64 {
+	if x != nil {
+		return x.PingSeq
+	}
+	return 0
+}
+
+func (x *Snapshot) GetAckSeq() uint64 {
+	if x != nil {
+		return x.AckSeq
+	}
+	return 0
+}
+
+func (x *Snapshot) GetPongCount() uint64 {
+	if x != nil {
+		return x.PongCount
+	}
+	return 0
+}
+
+func (x *Snapshot) GetInCount() uint64 {
+	if x != nil {
+		return x.InCount
+	}
+	return 0
+}
+
+func (x *Snapshot) GetWriteStalled() bool {
+	if x != nil {
+		return x.WriteStalled
+	}
+	return false
+}
+
+func (x *Snapshot) GetQueueBytes() int64 {
+	if x != nil {
+		return x.QueueBytes
+	}
+	return 0
+}
+
+func (x *Snapshot) GetInflight() int64 {
+	if x != nil {
+		return x.Inflight
+	}
+	return 0
 }
 
 type DecisionBatch struct {
@@ -159,7 +479,7 @@ type DecisionBatch struct {
 
 func (x *DecisionBatch) Reset() {
 	*x = DecisionBatch{}
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[2]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +491,7 @@ func (x *DecisionBatch) String() string {
 func (*DecisionBatch) ProtoMessage() {}
 
 func (x *DecisionBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[2]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +504,7 @@ func (x *DecisionBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecisionBatch.ProtoReflect.Descriptor instead.
 func (*DecisionBatch) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{2}
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DecisionBatch) GetGeneration() uint64 {
@@ -204,15 +524,18 @@ func (x *DecisionBatch) GetDecisions() []*Decision {
 type Decision struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conn          uint64                 `protobuf:"varint,1,opt,name=conn,proto3" json:"conn,omitempty"`
-	Decision      []byte                 `protobuf:"bytes,2,opt,name=decision,proto3" json:"decision,omitempty"` // JSON of spi.Decision
-	State         []byte                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`       // at most 128 bytes
+	State         []byte                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // at most 128 bytes
+	Liveness      Decision_Liveness      `protobuf:"varint,3,opt,name=liveness,proto3,enum=bhrpc.plugin.v1.Decision_Liveness" json:"liveness,omitempty"`
+	SendPing      bool                   `protobuf:"varint,4,opt,name=send_ping,json=sendPing,proto3" json:"send_ping,omitempty"`    // its number will be ping_seq + 1
+	NextNanos     int64                  `protobuf:"varint,5,opt,name=next_nanos,json=nextNanos,proto3" json:"next_nanos,omitempty"` // from now to the next question
+	Strikes       int64                  `protobuf:"varint,6,opt,name=strikes,proto3" json:"strikes,omitempty"`                      // unanswered PINGs in a row
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[3]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -224,7 +547,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[3]
+	mi := &file_bhrpc_plugin_v1_heartbeat_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -237,7 +560,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{3}
+	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Decision) GetConn() uint64 {
@@ -247,13 +570,6 @@ func (x *Decision) GetConn() uint64 {
 	return 0
 }
 
-func (x *Decision) GetDecision() []byte {
-	if x != nil {
-		return x.Decision
-	}
-	return nil
-}
-
 func (x *Decision) GetState() []byte {
 	if x != nil {
 		return x.State
@@ -261,32 +577,99 @@ func (x *Decision) GetState() []byte {
 	return nil
 }
 
+func (x *Decision) GetLiveness() Decision_Liveness {
+	if x != nil {
+		return x.Liveness
+	}
+	return Decision_ALIVE
+}
+
+func (x *Decision) GetSendPing() bool {
+	if x != nil {
+		return x.SendPing
+	}
+	return false
+}
+
+func (x *Decision) GetNextNanos() int64 {
+	if x != nil {
+		return x.NextNanos
+	}
+	return 0
+}
+
+func (x *Decision) GetStrikes() int64 {
+	if x != nil {
+		return x.Strikes
+	}
+	return 0
+}
+
 var File_bhrpc_plugin_v1_heartbeat_proto protoreflect.FileDescriptor
 
 const file_bhrpc_plugin_v1_heartbeat_proto_rawDesc = "" +
 	"\n" +
-	"\x1fbhrpc/plugin/v1/heartbeat.proto\x12\x0fbhrpc.plugin.v1\"\x90\x01\n" +
+	"\x1fbhrpc/plugin/v1/heartbeat.proto\x12\x0fbhrpc.plugin.v1\"F\n" +
+	"\bStrategy\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04with\x18\x02 \x01(\fR\x04with\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\"f\n" +
+	"\rTimingRequest\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x125\n" +
+	"\bstrategy\x18\x02 \x01(\v2\x19.bhrpc.plugin.v1.StrategyR\bstrategy\"\x93\x01\n" +
+	"\vTimingReply\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12%\n" +
+	"\x0einterval_nanos\x18\x02 \x01(\x03R\rintervalNanos\x12\x18\n" +
+	"\astrikes\x18\x03 \x01(\x03R\astrikes\x12#\n" +
+	"\rsilence_nanos\x18\x04 \x01(\x03R\fsilenceNanos\"\x9f\x01\n" +
 	"\rSnapshotBatch\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
-	"generation\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04with\x18\x03 \x01(\fR\x04with\x127\n" +
-	"\tsnapshots\x18\x04 \x03(\v2\x19.bhrpc.plugin.v1.SnapshotR\tsnapshots\"P\n" +
+	"generation\x125\n" +
+	"\bstrategy\x18\x02 \x01(\v2\x19.bhrpc.plugin.v1.StrategyR\bstrategy\x127\n" +
+	"\tsnapshots\x18\x03 \x03(\v2\x19.bhrpc.plugin.v1.SnapshotR\tsnapshots\"\xdb\x03\n" +
 	"\bSnapshot\x12\x12\n" +
-	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x1a\n" +
-	"\bsnapshot\x18\x02 \x01(\fR\bsnapshot\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\fR\x05state\"h\n" +
+	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\x12\x1b\n" +
+	"\tnow_nanos\x18\x03 \x01(\x03R\bnowNanos\x12\x1b\n" +
+	"\tdue_nanos\x18\x04 \x01(\x03R\bdueNanos\x12\"\n" +
+	"\rlast_in_nanos\x18\x05 \x01(\x03R\vlastInNanos\x12$\n" +
+	"\x0elast_out_nanos\x18\x06 \x01(\x03R\flastOutNanos\x12+\n" +
+	"\x12last_ping_at_nanos\x18\a \x01(\x03R\x0flastPingAtNanos\x12$\n" +
+	"\x0elast_rtt_nanos\x18\b \x01(\x03R\flastRttNanos\x12\x19\n" +
+	"\bping_seq\x18\t \x01(\x04R\apingSeq\x12\x17\n" +
+	"\aack_seq\x18\n" +
+	" \x01(\x04R\x06ackSeq\x12\x1d\n" +
+	"\n" +
+	"pong_count\x18\v \x01(\x04R\tpongCount\x12\x19\n" +
+	"\bin_count\x18\f \x01(\x04R\ainCount\x12#\n" +
+	"\rwrite_stalled\x18\r \x01(\bR\fwriteStalled\x12\x1f\n" +
+	"\vqueue_bytes\x18\x0e \x01(\x03R\n" +
+	"queueBytes\x12\x1a\n" +
+	"\binflight\x18\x0f \x01(\x03R\binflight\"h\n" +
 	"\rDecisionBatch\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x127\n" +
-	"\tdecisions\x18\x02 \x03(\v2\x19.bhrpc.plugin.v1.DecisionR\tdecisions\"P\n" +
+	"\tdecisions\x18\x02 \x03(\v2\x19.bhrpc.plugin.v1.DecisionR\tdecisions\"\xf8\x01\n" +
 	"\bDecision\x12\x12\n" +
-	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x1a\n" +
-	"\bdecision\x18\x02 \x01(\fR\bdecision\x12\x14\n" +
-	"\x05state\x18\x03 \x01(\fR\x05state2b\n" +
-	"\x11HeartbeatStrategy\x12M\n" +
+	"\x04conn\x18\x01 \x01(\x04R\x04conn\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\fR\x05state\x12>\n" +
+	"\bliveness\x18\x03 \x01(\x0e2\".bhrpc.plugin.v1.Decision.LivenessR\bliveness\x12\x1b\n" +
+	"\tsend_ping\x18\x04 \x01(\bR\bsendPing\x12\x1d\n" +
+	"\n" +
+	"next_nanos\x18\x05 \x01(\x03R\tnextNanos\x12\x18\n" +
+	"\astrikes\x18\x06 \x01(\x03R\astrikes\",\n" +
+	"\bLiveness\x12\t\n" +
+	"\x05ALIVE\x10\x00\x12\v\n" +
+	"\aSUSPECT\x10\x01\x12\b\n" +
+	"\x04DEAD\x10\x022\xaa\x01\n" +
+	"\x11HeartbeatStrategy\x12F\n" +
+	"\x06Timing\x12\x1e.bhrpc.plugin.v1.TimingRequest\x1a\x1c.bhrpc.plugin.v1.TimingReply\x12M\n" +
 	"\vDecideBatch\x12\x1e.bhrpc.plugin.v1.SnapshotBatch\x1a\x1e.bhrpc.plugin.v1.DecisionBatchB?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
 
 var (
@@ -301,23 +684,33 @@ func file_bhrpc_plugin_v1_heartbeat_proto_rawDescGZIP() []byte {
 	return file_bhrpc_plugin_v1_heartbeat_proto_rawDescData
 }
 
-var file_bhrpc_plugin_v1_heartbeat_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_bhrpc_plugin_v1_heartbeat_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_bhrpc_plugin_v1_heartbeat_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_bhrpc_plugin_v1_heartbeat_proto_goTypes = []any{
-	(*SnapshotBatch)(nil), // 0: bhrpc.plugin.v1.SnapshotBatch
-	(*Snapshot)(nil),      // 1: bhrpc.plugin.v1.Snapshot
-	(*DecisionBatch)(nil), // 2: bhrpc.plugin.v1.DecisionBatch
-	(*Decision)(nil),      // 3: bhrpc.plugin.v1.Decision
+	(Decision_Liveness)(0), // 0: bhrpc.plugin.v1.Decision.Liveness
+	(*Strategy)(nil),       // 1: bhrpc.plugin.v1.Strategy
+	(*TimingRequest)(nil),  // 2: bhrpc.plugin.v1.TimingRequest
+	(*TimingReply)(nil),    // 3: bhrpc.plugin.v1.TimingReply
+	(*SnapshotBatch)(nil),  // 4: bhrpc.plugin.v1.SnapshotBatch
+	(*Snapshot)(nil),       // 5: bhrpc.plugin.v1.Snapshot
+	(*DecisionBatch)(nil),  // 6: bhrpc.plugin.v1.DecisionBatch
+	(*Decision)(nil),       // 7: bhrpc.plugin.v1.Decision
 }
 var file_bhrpc_plugin_v1_heartbeat_proto_depIdxs = []int32{
-	1, // 0: bhrpc.plugin.v1.SnapshotBatch.snapshots:type_name -> bhrpc.plugin.v1.Snapshot
-	3, // 1: bhrpc.plugin.v1.DecisionBatch.decisions:type_name -> bhrpc.plugin.v1.Decision
-	0, // 2: bhrpc.plugin.v1.HeartbeatStrategy.DecideBatch:input_type -> bhrpc.plugin.v1.SnapshotBatch
-	2, // 3: bhrpc.plugin.v1.HeartbeatStrategy.DecideBatch:output_type -> bhrpc.plugin.v1.DecisionBatch
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	1, // 0: bhrpc.plugin.v1.TimingRequest.strategy:type_name -> bhrpc.plugin.v1.Strategy
+	1, // 1: bhrpc.plugin.v1.SnapshotBatch.strategy:type_name -> bhrpc.plugin.v1.Strategy
+	5, // 2: bhrpc.plugin.v1.SnapshotBatch.snapshots:type_name -> bhrpc.plugin.v1.Snapshot
+	7, // 3: bhrpc.plugin.v1.DecisionBatch.decisions:type_name -> bhrpc.plugin.v1.Decision
+	0, // 4: bhrpc.plugin.v1.Decision.liveness:type_name -> bhrpc.plugin.v1.Decision.Liveness
+	2, // 5: bhrpc.plugin.v1.HeartbeatStrategy.Timing:input_type -> bhrpc.plugin.v1.TimingRequest
+	4, // 6: bhrpc.plugin.v1.HeartbeatStrategy.DecideBatch:input_type -> bhrpc.plugin.v1.SnapshotBatch
+	3, // 7: bhrpc.plugin.v1.HeartbeatStrategy.Timing:output_type -> bhrpc.plugin.v1.TimingReply
+	6, // 8: bhrpc.plugin.v1.HeartbeatStrategy.DecideBatch:output_type -> bhrpc.plugin.v1.DecisionBatch
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_bhrpc_plugin_v1_heartbeat_proto_init() }
@@ -330,13 +723,14 @@ func file_bhrpc_plugin_v1_heartbeat_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bhrpc_plugin_v1_heartbeat_proto_rawDesc), len(file_bhrpc_plugin_v1_heartbeat_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   4,
+			NumEnums:      1,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_bhrpc_plugin_v1_heartbeat_proto_goTypes,
 		DependencyIndexes: file_bhrpc_plugin_v1_heartbeat_proto_depIdxs,
+		EnumInfos:         file_bhrpc_plugin_v1_heartbeat_proto_enumTypes,
 		MessageInfos:      file_bhrpc_plugin_v1_heartbeat_proto_msgTypes,
 	}.Build()
 	File_bhrpc_plugin_v1_heartbeat_proto = out.File

@@ -19,6 +19,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	HeartbeatStrategy_Timing_FullMethodName      = "/bhrpc.plugin.v1.HeartbeatStrategy/Timing"
 	HeartbeatStrategy_DecideBatch_FullMethodName = "/bhrpc.plugin.v1.HeartbeatStrategy/DecideBatch"
 )
 
@@ -26,10 +27,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// HeartbeatStrategy judges many connections at once. The host keeps the state and
-// its own guards; an answer that is late or refused leaves the built-in strategy in
-// charge.
+// HeartbeatStrategy judges many connections at once. It is pure: the host keeps the
+// state, and its own guards; an answer that is late or refused leaves the built-in
+// strategy in charge.
 type HeartbeatStrategyClient interface {
+	// Timing is asked once, when a strategy is opened.
+	Timing(ctx context.Context, in *TimingRequest, opts ...grpc.CallOption) (*TimingReply, error)
+	// DecideBatch decides about connections, each for itself. Two requests may overlap.
 	DecideBatch(ctx context.Context, in *SnapshotBatch, opts ...grpc.CallOption) (*DecisionBatch, error)
 }
 
@@ -39,6 +43,16 @@ type heartbeatStrategyClient struct {
 
 func NewHeartbeatStrategyClient(cc grpc.ClientConnInterface) HeartbeatStrategyClient {
 	return &heartbeatStrategyClient{cc}
+}
+
+func (c *heartbeatStrategyClient) Timing(ctx context.Context, in *TimingRequest, opts ...grpc.CallOption) (*TimingReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TimingReply)
+	err := c.cc.Invoke(ctx, HeartbeatStrategy_Timing_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *heartbeatStrategyClient) DecideBatch(ctx context.Context, in *SnapshotBatch, opts ...grpc.CallOption) (*DecisionBatch, error) {
@@ -55,10 +69,13 @@ func (c *heartbeatStrategyClient) DecideBatch(ctx context.Context, in *SnapshotB
 // All implementations must embed UnimplementedHeartbeatStrategyServer
 // for forward compatibility.
 //
-// HeartbeatStrategy judges many connections at once. The host keeps the state and
-// its own guards; an answer that is late or refused leaves the built-in strategy in
-// charge.
+// HeartbeatStrategy judges many connections at once. It is pure: the host keeps the
+// state, and its own guards; an answer that is late or refused leaves the built-in
+// strategy in charge.
 type HeartbeatStrategyServer interface {
+	// Timing is asked once, when a strategy is opened.
+	Timing(context.Context, *TimingRequest) (*TimingReply, error)
+	// DecideBatch decides about connections, each for itself. Two requests may overlap.
 	DecideBatch(context.Context, *SnapshotBatch) (*DecisionBatch, error)
 	mustEmbedUnimplementedHeartbeatStrategyServer()
 }
@@ -70,6 +87,9 @@ type HeartbeatStrategyServer interface {
 // pointer dereference when methods are called.
 type UnimplementedHeartbeatStrategyServer struct{}
 
+func (UnimplementedHeartbeatStrategyServer) Timing(context.Context, *TimingRequest) (*TimingReply, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Timing not implemented")
+}
 func (UnimplementedHeartbeatStrategyServer) DecideBatch(context.Context, *SnapshotBatch) (*DecisionBatch, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method DecideBatch not implemented")
 }
@@ -92,6 +112,24 @@ func RegisterHeartbeatStrategyServer(s grpc.ServiceRegistrar, srv HeartbeatStrat
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&HeartbeatStrategy_ServiceDesc, srv)
+}
+
+func _HeartbeatStrategy_Timing_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TimingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(HeartbeatStrategyServer).Timing(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: HeartbeatStrategy_Timing_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(HeartbeatStrategyServer).Timing(ctx, req.(*TimingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _HeartbeatStrategy_DecideBatch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -119,6 +157,10 @@ var HeartbeatStrategy_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "bhrpc.plugin.v1.HeartbeatStrategy",
 	HandlerType: (*HeartbeatStrategyServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Timing",
+			Handler:    _HeartbeatStrategy_Timing_Handler,
+		},
 		{
 			MethodName: "DecideBatch",
 			Handler:    _HeartbeatStrategy_DecideBatch_Handler,

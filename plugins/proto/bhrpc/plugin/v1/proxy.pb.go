@@ -24,13 +24,14 @@ const (
 type Invocation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
-	Number        uint64                 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"` // of the call, from 1; an answer repeats it. 0: there is no call; the host measures, and the hooks are not asked
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	With          []byte                 `protobuf:"bytes,4,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
 	Service       string                 `protobuf:"bytes,5,opt,name=service,proto3" json:"service,omitempty"`
-	Method        string                 `protobuf:"bytes,6,opt,name=method,proto3" json:"method,omitempty"`
-	Metadata      []*Pair                `protobuf:"bytes,7,rep,name=metadata,proto3" json:"metadata,omitempty"`
-	Arguments     []byte                 `protobuf:"bytes,8,opt,name=arguments,proto3" json:"arguments,omitempty"` // JSON
+	Version       string                 `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"` // empty if the service has none
+	Group         string                 `protobuf:"bytes,7,opt,name=group,proto3" json:"group,omitempty"`     // empty if the service has none
+	Method        string                 `protobuf:"bytes,8,opt,name=method,proto3" json:"method,omitempty"`
+	Metadata      []*Pair                `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -72,6 +73,13 @@ func (x *Invocation) GetGeneration() uint64 {
 	return 0
 }
 
+func (x *Invocation) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 func (x *Invocation) GetName() string {
 	if x != nil {
 		return x.Name
@@ -86,16 +94,23 @@ func (x *Invocation) GetWith() []byte {
 	return nil
 }
 
-func (x *Invocation) GetNumber() uint64 {
-	if x != nil {
-		return x.Number
-	}
-	return 0
-}
-
 func (x *Invocation) GetService() string {
 	if x != nil {
 		return x.Service
+	}
+	return ""
+}
+
+func (x *Invocation) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Invocation) GetGroup() string {
+	if x != nil {
+		return x.Group
 	}
 	return ""
 }
@@ -110,13 +125,6 @@ func (x *Invocation) GetMethod() string {
 func (x *Invocation) GetMetadata() []*Pair {
 	if x != nil {
 		return x.Metadata
-	}
-	return nil
-}
-
-func (x *Invocation) GetArguments() []byte {
-	if x != nil {
-		return x.Arguments
 	}
 	return nil
 }
@@ -174,8 +182,8 @@ func (x *Pair) GetValue() string {
 	return ""
 }
 
-// Verdict lets a call pass, answers it or refuses it. metadata replaces that of the
-// call where it is set.
+// Verdict lets a call pass, answers it, refuses it or fails it. metadata replaces that
+// of the call where it is set.
 type Verdict struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Generation uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
@@ -185,6 +193,7 @@ type Verdict struct {
 	//
 	//	*Verdict_Answer
 	//	*Verdict_Refusal
+	//	*Verdict_Failure
 	Instead       isVerdict_Instead `protobuf_oneof:"instead"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -266,6 +275,15 @@ func (x *Verdict) GetRefusal() *Refusal {
 	return nil
 }
 
+func (x *Verdict) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.Instead.(*Verdict_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
 type isVerdict_Instead interface {
 	isVerdict_Instead()
 }
@@ -278,14 +296,22 @@ type Verdict_Refusal struct {
 	Refusal *Refusal `protobuf:"bytes,5,opt,name=refusal,proto3,oneof"`
 }
 
+type Verdict_Failure struct {
+	Failure *Failure `protobuf:"bytes,6,opt,name=failure,proto3,oneof"`
+}
+
 func (*Verdict_Answer) isVerdict_Instead() {}
 
 func (*Verdict_Refusal) isVerdict_Instead() {}
 
+func (*Verdict_Failure) isVerdict_Instead() {}
+
+// Refusal is what the hook decided.
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // a code of the framework, as "PERMISSION_DENIED"
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // a code of the framework, as "PERMISSION_DENIED", which others become
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Details       map[string]string      `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -334,20 +360,173 @@ func (x *Refusal) GetMessage() string {
 	return ""
 }
 
-type Outcome struct {
+func (x *Refusal) GetDetails() map[string]string {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// Failure is an error of the hook.
+type Failure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"` // a code of the framework; others become "UNKNOWN"
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Hint          string                 `protobuf:"bytes,4,opt,name=hint,proto3" json:"hint,omitempty"`
+	Details       map[string]string      `protobuf:"bytes,5,rep,name=details,proto3" json:"details,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Failure) Reset() {
+	*x = Failure{}
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Failure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Failure) ProtoMessage() {}
+
+func (x *Failure) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Failure.ProtoReflect.Descriptor instead.
+func (*Failure) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Failure) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Failure) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Failure) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Failure) GetHint() string {
+	if x != nil {
+		return x.Hint
+	}
+	return ""
+}
+
+func (x *Failure) GetDetails() map[string]string {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+type Outcomes struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Number        uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
-	Code          string                 `protobuf:"bytes,3,opt,name=code,proto3" json:"code,omitempty"` // "OK" or the code of the error
-	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	ElapsedNanos  int64                  `protobuf:"varint,5,opt,name=elapsed_nanos,json=elapsedNanos,proto3" json:"elapsed_nanos,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
+	Outcomes      []*Outcome             `protobuf:"bytes,4,rep,name=outcomes,proto3" json:"outcomes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Outcomes) Reset() {
+	*x = Outcomes{}
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Outcomes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Outcomes) ProtoMessage() {}
+
+func (x *Outcomes) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Outcomes.ProtoReflect.Descriptor instead.
+func (*Outcomes) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Outcomes) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Outcomes) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Outcomes) GetWith() []byte {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *Outcomes) GetOutcomes() []*Outcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+type Outcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Method        string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	Endpoint      string                 `protobuf:"bytes,3,opt,name=endpoint,proto3" json:"endpoint,omitempty"` // empty if none was reached
+	TookNanos     int64                  `protobuf:"varint,4,opt,name=took_nanos,json=tookNanos,proto3" json:"took_nanos,omitempty"`
+	Code          string                 `protobuf:"bytes,5,opt,name=code,proto3" json:"code,omitempty"` // "OK" or the code of the error
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[4]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -359,7 +538,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[4]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -372,19 +551,33 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{4}
+	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *Outcome) GetGeneration() uint64 {
+func (x *Outcome) GetService() string {
 	if x != nil {
-		return x.Generation
+		return x.Service
 	}
-	return 0
+	return ""
 }
 
-func (x *Outcome) GetNumber() uint64 {
+func (x *Outcome) GetMethod() string {
 	if x != nil {
-		return x.Number
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Outcome) GetEndpoint() string {
+	if x != nil {
+		return x.Endpoint
+	}
+	return ""
+}
+
+func (x *Outcome) GetTookNanos() int64 {
+	if x != nil {
+		return x.TookNanos
 	}
 	return 0
 }
@@ -403,23 +596,17 @@ func (x *Outcome) GetMessage() string {
 	return ""
 }
 
-func (x *Outcome) GetElapsedNanos() int64 {
-	if x != nil {
-		return x.ElapsedNanos
-	}
-	return 0
-}
-
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Told          uint64                 `protobuf:"varint,2,opt,name=told,proto3" json:"told,omitempty"` // of the outcomes in the batch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[5]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +618,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[5]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,12 +631,19 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{5}
+	return file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Ack) GetGeneration() uint64 {
 	if x != nil {
 		return x.Generation
+	}
+	return 0
+}
+
+func (x *Ack) GetTold() uint64 {
+	if x != nil {
+		return x.Told
 	}
 	return 0
 }
@@ -463,7 +657,7 @@ type Verdict_Metadata struct {
 
 func (x *Verdict_Metadata) Reset() {
 	*x = Verdict_Metadata{}
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[6]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +669,7 @@ func (x *Verdict_Metadata) String() string {
 func (*Verdict_Metadata) ProtoMessage() {}
 
 func (x *Verdict_Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[6]
+	mi := &file_bhrpc_plugin_v1_proxy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -502,22 +696,23 @@ var File_bhrpc_plugin_v1_proxy_proto protoreflect.FileDescriptor
 
 const file_bhrpc_plugin_v1_proxy_proto_rawDesc = "" +
 	"\n" +
-	"\x1bbhrpc/plugin/v1/proxy.proto\x12\x0fbhrpc.plugin.v1\"\xef\x01\n" +
+	"\x1bbhrpc/plugin/v1/proxy.proto\x12\x0fbhrpc.plugin.v1\"\x81\x02\n" +
 	"\n" +
 	"Invocation\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
-	"generation\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04with\x18\x03 \x01(\fR\x04with\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x18\n" +
-	"\aservice\x18\x05 \x01(\tR\aservice\x12\x16\n" +
-	"\x06method\x18\x06 \x01(\tR\x06method\x121\n" +
-	"\bmetadata\x18\a \x03(\v2\x15.bhrpc.plugin.v1.PairR\bmetadata\x12\x1c\n" +
-	"\targuments\x18\b \x01(\fR\targuments\".\n" +
+	"generation\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04with\x18\x04 \x01(\fR\x04with\x12\x18\n" +
+	"\aservice\x18\x05 \x01(\tR\aservice\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\tR\aversion\x12\x14\n" +
+	"\x05group\x18\a \x01(\tR\x05group\x12\x16\n" +
+	"\x06method\x18\b \x01(\tR\x06method\x121\n" +
+	"\bmetadata\x18\t \x03(\v2\x15.bhrpc.plugin.v1.PairR\bmetadata\".\n" +
 	"\x04Pair\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x94\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xca\x02\n" +
 	"\aVerdict\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -525,28 +720,50 @@ const file_bhrpc_plugin_v1_proxy_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12=\n" +
 	"\bmetadata\x18\x03 \x01(\v2!.bhrpc.plugin.v1.Verdict.MetadataR\bmetadata\x12\x18\n" +
 	"\x06answer\x18\x04 \x01(\fH\x00R\x06answer\x124\n" +
-	"\arefusal\x18\x05 \x01(\v2\x18.bhrpc.plugin.v1.RefusalH\x00R\arefusal\x1a7\n" +
+	"\arefusal\x18\x05 \x01(\v2\x18.bhrpc.plugin.v1.RefusalH\x00R\arefusal\x124\n" +
+	"\afailure\x18\x06 \x01(\v2\x18.bhrpc.plugin.v1.FailureH\x00R\afailure\x1a7\n" +
 	"\bMetadata\x12+\n" +
 	"\x05pairs\x18\x01 \x03(\v2\x15.bhrpc.plugin.v1.PairR\x05pairsB\t\n" +
-	"\ainstead\"7\n" +
+	"\ainstead\"\xb4\x01\n" +
 	"\aRefusal\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\x94\x01\n" +
-	"\aOutcome\x12\x1e\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12?\n" +
+	"\adetails\x18\x03 \x03(\v2%.bhrpc.plugin.v1.Refusal.DetailsEntryR\adetails\x1a:\n" +
+	"\fDetailsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe0\x01\n" +
+	"\aFailure\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x12\n" +
+	"\x04hint\x18\x04 \x01(\tR\x04hint\x12?\n" +
+	"\adetails\x18\x05 \x03(\v2%.bhrpc.plugin.v1.Failure.DetailsEntryR\adetails\x1a:\n" +
+	"\fDetailsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x88\x01\n" +
+	"\bOutcomes\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
-	"generation\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x12\n" +
-	"\x04code\x18\x03 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\x12#\n" +
-	"\relapsed_nanos\x18\x05 \x01(\x03R\felapsedNanos\"%\n" +
+	"generation\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04with\x18\x03 \x01(\fR\x04with\x124\n" +
+	"\boutcomes\x18\x04 \x03(\v2\x18.bhrpc.plugin.v1.OutcomeR\boutcomes\"\xa4\x01\n" +
+	"\aOutcome\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\x12\x1a\n" +
+	"\bendpoint\x18\x03 \x01(\tR\bendpoint\x12\x1d\n" +
+	"\n" +
+	"took_nanos\x18\x04 \x01(\x03R\ttookNanos\x12\x12\n" +
+	"\x04code\x18\x05 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"9\n" +
 	"\x03Ack\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
-	"generation2\x83\x01\n" +
+	"generation\x12\x12\n" +
+	"\x04told\x18\x02 \x01(\x04R\x04told2\x82\x01\n" +
 	"\x05Proxy\x12?\n" +
-	"\x06Before\x12\x1b.bhrpc.plugin.v1.Invocation\x1a\x18.bhrpc.plugin.v1.Verdict\x129\n" +
-	"\x05After\x12\x18.bhrpc.plugin.v1.Outcome\x1a\x14.bhrpc.plugin.v1.Ack(\x01B?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
+	"\x06Before\x12\x1b.bhrpc.plugin.v1.Invocation\x1a\x18.bhrpc.plugin.v1.Verdict\x128\n" +
+	"\x05After\x12\x19.bhrpc.plugin.v1.Outcomes\x1a\x14.bhrpc.plugin.v1.AckB?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
 
 var (
 	file_bhrpc_plugin_v1_proxy_proto_rawDescOnce sync.Once
@@ -560,30 +777,38 @@ func file_bhrpc_plugin_v1_proxy_proto_rawDescGZIP() []byte {
 	return file_bhrpc_plugin_v1_proxy_proto_rawDescData
 }
 
-var file_bhrpc_plugin_v1_proxy_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_bhrpc_plugin_v1_proxy_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_bhrpc_plugin_v1_proxy_proto_goTypes = []any{
 	(*Invocation)(nil),       // 0: bhrpc.plugin.v1.Invocation
 	(*Pair)(nil),             // 1: bhrpc.plugin.v1.Pair
 	(*Verdict)(nil),          // 2: bhrpc.plugin.v1.Verdict
 	(*Refusal)(nil),          // 3: bhrpc.plugin.v1.Refusal
-	(*Outcome)(nil),          // 4: bhrpc.plugin.v1.Outcome
-	(*Ack)(nil),              // 5: bhrpc.plugin.v1.Ack
-	(*Verdict_Metadata)(nil), // 6: bhrpc.plugin.v1.Verdict.Metadata
+	(*Failure)(nil),          // 4: bhrpc.plugin.v1.Failure
+	(*Outcomes)(nil),         // 5: bhrpc.plugin.v1.Outcomes
+	(*Outcome)(nil),          // 6: bhrpc.plugin.v1.Outcome
+	(*Ack)(nil),              // 7: bhrpc.plugin.v1.Ack
+	(*Verdict_Metadata)(nil), // 8: bhrpc.plugin.v1.Verdict.Metadata
+	nil,                      // 9: bhrpc.plugin.v1.Refusal.DetailsEntry
+	nil,                      // 10: bhrpc.plugin.v1.Failure.DetailsEntry
 }
 var file_bhrpc_plugin_v1_proxy_proto_depIdxs = []int32{
-	1, // 0: bhrpc.plugin.v1.Invocation.metadata:type_name -> bhrpc.plugin.v1.Pair
-	6, // 1: bhrpc.plugin.v1.Verdict.metadata:type_name -> bhrpc.plugin.v1.Verdict.Metadata
-	3, // 2: bhrpc.plugin.v1.Verdict.refusal:type_name -> bhrpc.plugin.v1.Refusal
-	1, // 3: bhrpc.plugin.v1.Verdict.Metadata.pairs:type_name -> bhrpc.plugin.v1.Pair
-	0, // 4: bhrpc.plugin.v1.Proxy.Before:input_type -> bhrpc.plugin.v1.Invocation
-	4, // 5: bhrpc.plugin.v1.Proxy.After:input_type -> bhrpc.plugin.v1.Outcome
-	2, // 6: bhrpc.plugin.v1.Proxy.Before:output_type -> bhrpc.plugin.v1.Verdict
-	5, // 7: bhrpc.plugin.v1.Proxy.After:output_type -> bhrpc.plugin.v1.Ack
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	1,  // 0: bhrpc.plugin.v1.Invocation.metadata:type_name -> bhrpc.plugin.v1.Pair
+	8,  // 1: bhrpc.plugin.v1.Verdict.metadata:type_name -> bhrpc.plugin.v1.Verdict.Metadata
+	3,  // 2: bhrpc.plugin.v1.Verdict.refusal:type_name -> bhrpc.plugin.v1.Refusal
+	4,  // 3: bhrpc.plugin.v1.Verdict.failure:type_name -> bhrpc.plugin.v1.Failure
+	9,  // 4: bhrpc.plugin.v1.Refusal.details:type_name -> bhrpc.plugin.v1.Refusal.DetailsEntry
+	10, // 5: bhrpc.plugin.v1.Failure.details:type_name -> bhrpc.plugin.v1.Failure.DetailsEntry
+	6,  // 6: bhrpc.plugin.v1.Outcomes.outcomes:type_name -> bhrpc.plugin.v1.Outcome
+	1,  // 7: bhrpc.plugin.v1.Verdict.Metadata.pairs:type_name -> bhrpc.plugin.v1.Pair
+	0,  // 8: bhrpc.plugin.v1.Proxy.Before:input_type -> bhrpc.plugin.v1.Invocation
+	5,  // 9: bhrpc.plugin.v1.Proxy.After:input_type -> bhrpc.plugin.v1.Outcomes
+	2,  // 10: bhrpc.plugin.v1.Proxy.Before:output_type -> bhrpc.plugin.v1.Verdict
+	7,  // 11: bhrpc.plugin.v1.Proxy.After:output_type -> bhrpc.plugin.v1.Ack
+	10, // [10:12] is the sub-list for method output_type
+	8,  // [8:10] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_bhrpc_plugin_v1_proxy_proto_init() }
@@ -594,6 +819,7 @@ func file_bhrpc_plugin_v1_proxy_proto_init() {
 	file_bhrpc_plugin_v1_proxy_proto_msgTypes[2].OneofWrappers = []any{
 		(*Verdict_Answer)(nil),
 		(*Verdict_Refusal)(nil),
+		(*Verdict_Failure)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -601,7 +827,7 @@ func file_bhrpc_plugin_v1_proxy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bhrpc_plugin_v1_proxy_proto_rawDesc), len(file_bhrpc_plugin_v1_proxy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,8 +30,11 @@ const (
 // Proxy is hooks around each invocation on the consumer's side. It is asked for
 // every call, so using it is opt-in.
 type ProxyClient interface {
+	// Before decides what becomes of a call about to be made.
 	Before(ctx context.Context, in *Invocation, opts ...grpc.CallOption) (*Verdict, error)
-	After(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Outcome, Ack], error)
+	// After is told how calls ended, one batch after the other and later than they did.
+	// Each is acknowledged, so that the host knows what was lost with a process.
+	After(ctx context.Context, in *Outcomes, opts ...grpc.CallOption) (*Ack, error)
 }
 
 type proxyClient struct {
@@ -52,18 +55,15 @@ func (c *proxyClient) Before(ctx context.Context, in *Invocation, opts ...grpc.C
 	return out, nil
 }
 
-func (c *proxyClient) After(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Outcome, Ack], error) {
+func (c *proxyClient) After(ctx context.Context, in *Outcomes, opts ...grpc.CallOption) (*Ack, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Proxy_ServiceDesc.Streams[0], Proxy_After_FullMethodName, cOpts...)
+	out := new(Ack)
+	err := c.cc.Invoke(ctx, Proxy_After_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	x := &grpc.GenericClientStream[Outcome, Ack]{ClientStream: stream}
-	return x, nil
+	return out, nil
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Proxy_AfterClient = grpc.ClientStreamingClient[Outcome, Ack]
 
 // ProxyServer is the server API for Proxy service.
 // All implementations must embed UnimplementedProxyServer
@@ -72,8 +72,11 @@ type Proxy_AfterClient = grpc.ClientStreamingClient[Outcome, Ack]
 // Proxy is hooks around each invocation on the consumer's side. It is asked for
 // every call, so using it is opt-in.
 type ProxyServer interface {
+	// Before decides what becomes of a call about to be made.
 	Before(context.Context, *Invocation) (*Verdict, error)
-	After(grpc.ClientStreamingServer[Outcome, Ack]) error
+	// After is told how calls ended, one batch after the other and later than they did.
+	// Each is acknowledged, so that the host knows what was lost with a process.
+	After(context.Context, *Outcomes) (*Ack, error)
 	mustEmbedUnimplementedProxyServer()
 }
 
@@ -87,8 +90,8 @@ type UnimplementedProxyServer struct{}
 func (UnimplementedProxyServer) Before(context.Context, *Invocation) (*Verdict, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Before not implemented")
 }
-func (UnimplementedProxyServer) After(grpc.ClientStreamingServer[Outcome, Ack]) error {
-	return status.Errorf(codes.Unimplemented, "method After not implemented")
+func (UnimplementedProxyServer) After(context.Context, *Outcomes) (*Ack, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method After not implemented")
 }
 func (UnimplementedProxyServer) mustEmbedUnimplementedProxyServer() {}
 func (UnimplementedProxyServer) testEmbeddedByValue()               {}
@@ -129,12 +132,23 @@ func _Proxy_Before_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Proxy_After_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(ProxyServer).After(&grpc.GenericServerStream[Outcome, Ack]{ServerStream: stream})
+func _Proxy_After_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(Outcomes)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProxyServer).After(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Proxy_After_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProxyServer).After(ctx, req.(*Outcomes))
+	}
+	return interceptor(ctx, in, info, handler)
 }
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Proxy_AfterServer = grpc.ClientStreamingServer[Outcome, Ack]
 
 // Proxy_ServiceDesc is the grpc.ServiceDesc for Proxy service.
 // It's only intended for direct use with grpc.RegisterService,
@@ -147,13 +161,11 @@ var Proxy_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Before",
 			Handler:    _Proxy_Before_Handler,
 		},
-	},
-	Streams: []grpc.StreamDesc{
 		{
-			StreamName:    "After",
-			Handler:       _Proxy_After_Handler,
-			ClientStreams: true,
+			MethodName: "After",
+			Handler:    _Proxy_After_Handler,
 		},
 	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "bhrpc/plugin/v1/proxy.proto",
 }

@@ -24,10 +24,13 @@ const (
 type Registration struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // of the registry
 	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
-	Services      []string               `protobuf:"bytes,4,rep,name=services,proto3" json:"services,omitempty"`
-	Endpoint      *RegisteredEndpoint    `protobuf:"bytes,5,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Service       string                 `protobuf:"bytes,4,opt,name=service,proto3" json:"service,omitempty"`
+	Address       string                 `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`   // "host:port"
+	Instance      string                 `protobuf:"bytes,6,opt,name=instance,proto3" json:"instance,omitempty"` // UUID of the provider, in text
+	Weight        int64                  `protobuf:"varint,7,opt,name=weight,proto3" json:"weight,omitempty"`    // 0 means 1
+	Labels        map[string]string      `protobuf:"bytes,8,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -83,16 +86,37 @@ func (x *Registration) GetWith() []byte {
 	return nil
 }
 
-func (x *Registration) GetServices() []string {
+func (x *Registration) GetService() string {
 	if x != nil {
-		return x.Services
+		return x.Service
 	}
-	return nil
+	return ""
 }
 
-func (x *Registration) GetEndpoint() *RegisteredEndpoint {
+func (x *Registration) GetAddress() string {
 	if x != nil {
-		return x.Endpoint
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Registration) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Registration) GetWeight() int64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *Registration) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
 	}
 	return nil
 }
@@ -152,8 +176,8 @@ func (x *Status) GetError() string {
 type Service struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // of the registry
+	With          []byte                 `protobuf:"bytes,3,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
 	Service       string                 `protobuf:"bytes,4,opt,name=service,proto3" json:"service,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -271,8 +295,8 @@ func (x *Endpoints) GetEndpoints() []*RegisteredEndpoint {
 
 type RegisteredEndpoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Weight        int64                  `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"` // 0 means 1
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // "host:port", unique within a set
+	Weight        int64                  `protobuf:"varint,2,opt,name=weight,proto3" json:"weight,omitempty"`  // 0 means 1
 	Labels        map[string]string      `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -333,15 +357,21 @@ var File_bhrpc_plugin_v1_registry_proto protoreflect.FileDescriptor
 
 const file_bhrpc_plugin_v1_registry_proto_rawDesc = "" +
 	"\n" +
-	"\x1ebhrpc/plugin/v1/registry.proto\x12\x0fbhrpc.plugin.v1\"\xb3\x01\n" +
+	"\x1ebhrpc/plugin/v1/registry.proto\x12\x0fbhrpc.plugin.v1\"\xbc\x02\n" +
 	"\fRegistration\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04with\x18\x03 \x01(\fR\x04with\x12\x1a\n" +
-	"\bservices\x18\x04 \x03(\tR\bservices\x12?\n" +
-	"\bendpoint\x18\x05 \x01(\v2#.bhrpc.plugin.v1.RegisteredEndpointR\bendpoint\">\n" +
+	"\x04with\x18\x03 \x01(\fR\x04with\x12\x18\n" +
+	"\aservice\x18\x04 \x01(\tR\aservice\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\tR\binstance\x12\x16\n" +
+	"\x06weight\x18\a \x01(\x03R\x06weight\x12A\n" +
+	"\x06labels\x18\b \x03(\v2).bhrpc.plugin.v1.Registration.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\">\n" +
 	"\x06Status\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -365,9 +395,9 @@ const file_bhrpc_plugin_v1_registry_proto_rawDesc = "" +
 	"\x06labels\x18\x03 \x03(\v2/.bhrpc.plugin.v1.RegisteredEndpoint.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x91\x01\n" +
-	"\bRegistry\x12D\n" +
-	"\bAnnounce\x12\x1d.bhrpc.plugin.v1.Registration\x1a\x17.bhrpc.plugin.v1.Status0\x01\x12?\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x93\x01\n" +
+	"\bRegistry\x12F\n" +
+	"\bAnnounce\x12\x1d.bhrpc.plugin.v1.Registration\x1a\x17.bhrpc.plugin.v1.Status(\x010\x01\x12?\n" +
 	"\x05Watch\x12\x18.bhrpc.plugin.v1.Service\x1a\x1a.bhrpc.plugin.v1.Endpoints0\x01B?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
 
 var (
@@ -382,19 +412,20 @@ func file_bhrpc_plugin_v1_registry_proto_rawDescGZIP() []byte {
 	return file_bhrpc_plugin_v1_registry_proto_rawDescData
 }
 
-var file_bhrpc_plugin_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_bhrpc_plugin_v1_registry_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_bhrpc_plugin_v1_registry_proto_goTypes = []any{
 	(*Registration)(nil),       // 0: bhrpc.plugin.v1.Registration
 	(*Status)(nil),             // 1: bhrpc.plugin.v1.Status
 	(*Service)(nil),            // 2: bhrpc.plugin.v1.Service
 	(*Endpoints)(nil),          // 3: bhrpc.plugin.v1.Endpoints
 	(*RegisteredEndpoint)(nil), // 4: bhrpc.plugin.v1.RegisteredEndpoint
-	nil,                        // 5: bhrpc.plugin.v1.RegisteredEndpoint.LabelsEntry
+	nil,                        // 5: bhrpc.plugin.v1.Registration.LabelsEntry
+	nil,                        // 6: bhrpc.plugin.v1.RegisteredEndpoint.LabelsEntry
 }
 var file_bhrpc_plugin_v1_registry_proto_depIdxs = []int32{
-	4, // 0: bhrpc.plugin.v1.Registration.endpoint:type_name -> bhrpc.plugin.v1.RegisteredEndpoint
+	5, // 0: bhrpc.plugin.v1.Registration.labels:type_name -> bhrpc.plugin.v1.Registration.LabelsEntry
 	4, // 1: bhrpc.plugin.v1.Endpoints.endpoints:type_name -> bhrpc.plugin.v1.RegisteredEndpoint
-	5, // 2: bhrpc.plugin.v1.RegisteredEndpoint.labels:type_name -> bhrpc.plugin.v1.RegisteredEndpoint.LabelsEntry
+	6, // 2: bhrpc.plugin.v1.RegisteredEndpoint.labels:type_name -> bhrpc.plugin.v1.RegisteredEndpoint.LabelsEntry
 	0, // 3: bhrpc.plugin.v1.Registry.Announce:input_type -> bhrpc.plugin.v1.Registration
 	2, // 4: bhrpc.plugin.v1.Registry.Watch:input_type -> bhrpc.plugin.v1.Service
 	1, // 5: bhrpc.plugin.v1.Registry.Announce:output_type -> bhrpc.plugin.v1.Status
@@ -417,7 +448,7 @@ func file_bhrpc_plugin_v1_registry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bhrpc_plugin_v1_registry_proto_rawDesc), len(file_bhrpc_plugin_v1_registry_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,11 +27,15 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Registry announces providers and watches services.
+// Registry announces providers and watches services. INVALID_ARGUMENT,
+// FAILED_PRECONDITION and UNIMPLEMENTED mean that what was asked can never succeed.
 type RegistryClient interface {
-	// Announce holds a registration until the host ends the stream.
-	Announce(ctx context.Context, in *Registration, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Status], error)
-	// Watch sends the whole set first and after every change.
+	// Announce keeps a registration in place, and says whenever it has come into place
+	// or was lost. The host sends one Registration; when it ends its side of the stream
+	// the plugin removes the registration and ends the stream.
+	Announce(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Registration, Status], error)
+	// Watch sends the whole set first and after every change, until the host ends the
+	// stream.
 	Watch(ctx context.Context, in *Service, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Endpoints], error)
 }
 
@@ -43,24 +47,18 @@ func NewRegistryClient(cc grpc.ClientConnInterface) RegistryClient {
 	return &registryClient{cc}
 }
 
-func (c *registryClient) Announce(ctx context.Context, in *Registration, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Status], error) {
+func (c *registryClient) Announce(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Registration, Status], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Registry_ServiceDesc.Streams[0], Registry_Announce_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	x := &grpc.GenericClientStream[Registration, Status]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
 	return x, nil
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Registry_AnnounceClient = grpc.ServerStreamingClient[Status]
+type Registry_AnnounceClient = grpc.BidiStreamingClient[Registration, Status]
 
 func (c *registryClient) Watch(ctx context.Context, in *Service, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Endpoints], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -85,11 +83,15 @@ type Registry_WatchClient = grpc.ServerStreamingClient[Endpoints]
 // All implementations must embed UnimplementedRegistryServer
 // for forward compatibility.
 //
-// Registry announces providers and watches services.
+// Registry announces providers and watches services. INVALID_ARGUMENT,
+// FAILED_PRECONDITION and UNIMPLEMENTED mean that what was asked can never succeed.
 type RegistryServer interface {
-	// Announce holds a registration until the host ends the stream.
-	Announce(*Registration, grpc.ServerStreamingServer[Status]) error
-	// Watch sends the whole set first and after every change.
+	// Announce keeps a registration in place, and says whenever it has come into place
+	// or was lost. The host sends one Registration; when it ends its side of the stream
+	// the plugin removes the registration and ends the stream.
+	Announce(grpc.BidiStreamingServer[Registration, Status]) error
+	// Watch sends the whole set first and after every change, until the host ends the
+	// stream.
 	Watch(*Service, grpc.ServerStreamingServer[Endpoints]) error
 	mustEmbedUnimplementedRegistryServer()
 }
@@ -101,7 +103,7 @@ type RegistryServer interface {
 // pointer dereference when methods are called.
 type UnimplementedRegistryServer struct{}
 
-func (UnimplementedRegistryServer) Announce(*Registration, grpc.ServerStreamingServer[Status]) error {
+func (UnimplementedRegistryServer) Announce(grpc.BidiStreamingServer[Registration, Status]) error {
 	return status.Errorf(codes.Unimplemented, "method Announce not implemented")
 }
 func (UnimplementedRegistryServer) Watch(*Service, grpc.ServerStreamingServer[Endpoints]) error {
@@ -129,15 +131,11 @@ func RegisterRegistryServer(s grpc.ServiceRegistrar, srv RegistryServer) {
 }
 
 func _Registry_Announce_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(Registration)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(RegistryServer).Announce(m, &grpc.GenericServerStream[Registration, Status]{ServerStream: stream})
+	return srv.(RegistryServer).Announce(&grpc.GenericServerStream[Registration, Status]{ServerStream: stream})
 }
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Registry_AnnounceServer = grpc.ServerStreamingServer[Status]
+type Registry_AnnounceServer = grpc.BidiStreamingServer[Registration, Status]
 
 func _Registry_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(Service)
@@ -162,6 +160,7 @@ var Registry_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Announce",
 			Handler:       _Registry_Announce_Handler,
 			ServerStreams: true,
+			ClientStreams: true,
 		},
 		{
 			StreamName:    "Watch",

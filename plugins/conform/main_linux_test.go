@@ -1,0 +1,105 @@
+package conform_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/bhrpc/bhrpc/plugins"
+	"github.com/bhrpc/bhrpc/plugins/conform"
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+	"go.uber.org/goleak"
+)
+
+// roleEnv makes the test binary play a plugin, or a host.
+const roleEnv = "BHRPC_TEST_ROLE"
+
+// childEnv makes the plugin that leaves a child that child.
+const childEnv = "BHRPC_TEST_CHILD"
+
+// roles are what a process of the tests does.
+var roles = map[string]func(){
+	"good":            func() { serve("even", "Spreads calls evenly.", evenly) },
+	"no doc":          func() { serve("even", "", evenly) },
+	"name of another": func() { serve("p2c", "Is not what it says.", evenly) },
+	"nothing":         func() { must(plugins.Serve(spi.NewCatalog())) },
+	"negative weights": func() {
+		serve("even", "Wants less than nothing.", func(stats spi.Stats) (spi.Plan, error) {
+			plan, err := evenly(stats)
+			plan.Weights[0] = -1
+			return plan, err
+		})
+	},
+	"never plans": func() {
+		serve("even", "Has no plan.", func(spi.Stats) (spi.Plan, error) { return spi.Plan{}, errors.New("not today") })
+	},
+	"panics at many": func() {
+		serve("even", "Panics.", func(stats spi.Stats) (spi.Plan, error) {
+			if len(stats.Endpoints) > 500 {
+				panic("too many")
+			}
+			return evenly(stats)
+		})
+	},
+	"outlives its host": func() {
+		must(os.Unsetenv("BHRPC_LIFELINE_FD"))
+		serve("even", "Outlives its host.", evenly)
+	},
+	"leaves a child": func() {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), roleEnv+"=sleep", childEnv+"=yes")
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		must(child.Start())
+		serve("even", "Leaves a child.", evenly)
+	},
+	"sleep": func() { select {} },
+	"exits": func() { fmt.Fprintln(os.Stderr, "the database is missing"); os.Exit(7) },
+	"host": func() {
+		must(conform.Host(context.Background(), os.Stdin, os.Stdout, logrus.New()))
+	},
+}
+
+// serve brings one load balancer.
+func serve(name, doc string, plan func(spi.Stats) (spi.Plan, error)) {
+	cat := spi.NewCatalog()
+	must(spi.Register(cat.LoadBalancers, name, doc, config{Share: 1}, func(_ context.Context, env spi.Env, cfg config) (spi.LoadBalancer, error) {
+		return spi.FromPlanner(planner(plan), env), nil
+	}))
+	must(plugins.Serve(cat))
+}
+
+type config struct {
+	Share int `json:"share" doc:"says nothing"`
+}
+
+type planner func(spi.Stats) (spi.Plan, error)
+
+func (p planner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) { return p(stats) }
+
+func evenly(stats spi.Stats) (spi.Plan, error) {
+	weights := make([]int, len(stats.Endpoints))
+	for i := range weights {
+		weights[i] = 1
+	}
+	return spi.Plan{Weights: weights}, nil
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+}
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleEnv); role != "" {
+		roles[role]()
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}

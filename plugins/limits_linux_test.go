@@ -1,0 +1,27 @@
+//go:build !race
+
+package plugins
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+	"github.com/sirupsen/logrus"
+)
+
+// The race detector needs more memory than this allows.
+func TestMemoryLimit(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	cfg.Limits.Memory, cfg.CallTimeout, cfg.Restart = 512<<20, spi.Duration(time.Minute), quick(100)
+	p, hook := opened(t, cfg)
+	if got, err := p.Configure(t.Context(), "loadbalancer", "first", []byte(`{"share":888}`)); err == nil {
+		t.Errorf("got %s, want that it dies of a GiB", got)
+	}
+	next(t, p, 1)
+	if !slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return strings.Contains(e.Message, "out of memory") }) {
+		t.Errorf("got %d lines, none of which says that it had no memory; last exit %q", len(hook.AllEntries()), p.Status().LastExit)
+	}
+}
