@@ -71,7 +71,7 @@ type line struct {
 // After writes the line of the call, those that were refused included. A line that
 // cannot be written is lost: the call has been made.
 func (a *auditor) After(_ context.Context, out spi.Outcome) {
-	text, err := json.Marshal(line{time.Now().UTC(), out.Service, out.Method, out.Endpoint, float64(out.Took.D().Microseconds()) / 1000, out.Code.String(), out.Message})
+	text, err := json.Marshal(line{time.Now().UTC().Truncate(time.Millisecond), out.Service, out.Method, out.Endpoint, float64(out.Took.D().Microseconds()) / 1000, out.Code.String(), out.Message})
 	if err != nil {
 		return // not possible with these fields
 	}

@@ -13,6 +13,7 @@ import (
 
 	audit "github.com/bhrpc/bhrpc/examples/plugin-audit"
 	"github.com/bhrpc/bhrpc/spi"
+	"github.com/bhrpc/bhrpc/spi/spitest"
 )
 
 // open opens the proxy as a program does that has it linked in.
@@ -31,6 +32,17 @@ func open(t *testing.T, cfg map[string]any) (spi.Wrapper, error) {
 		return nil, err
 	}
 	return p.(spi.Wrapper), nil
+}
+
+func TestContract(t *testing.T) {
+	p, err := open(t, map[string]any{"file": filepath.Join(t.TempDir(), "audit.log"), "rules": []rule{{"method": "Say"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spitest.Proxy(t, p)
+	if err := p.(io.Closer).Close(); err != nil {
+		t.Errorf("Close: got %v, want nothing", err)
+	}
 }
 
 type rule = map[string]any

@@ -22,7 +22,11 @@ NAME = "least-busy"
 
 def configure(document):
     """Returns the configuration in force: the defaults, and over them what is given."""
-    config = {"bias": 1.0, **(json.loads(document) if document else {})}
+    given = json.loads(document) if document else {}
+    unknown = [key for key in given if key != "bias"]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; keys of loadbalancer {NAME!r}: bias")
+    config = {"bias": 1.0, **given}
     bias = config["bias"]
     if not (isinstance(bias, (int, float)) and math.isfinite(bias) and 0 <= bias <= 10):
         raise ValueError(f"bias: {bias!r} is not a number from 0 to 10")
@@ -44,11 +48,18 @@ def describe(request, context):
 
 
 def check(request, context):
-    try:
-        config = configure(getattr(request, "with"))  # a keyword in Python
-    except ValueError as err:
-        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(err))
+    config = checked(request.kind, request.name, getattr(request, "with"), context)  # a keyword of Python
     return info.ConfigureReply(generation=request.generation, effective=json.dumps(config).encode())
+
+
+def checked(kind, name, document, context):
+    """Returns the configuration in force, or ends the request with what is wrong."""
+    try:
+        if (kind, name) != ("loadbalancer", NAME):
+            raise ValueError(f"this plugin has no {kind} {name!r}; it has the loadbalancer {NAME!r}")
+        return configure(document)
+    except (TypeError, ValueError) as err:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(err))
 
 
 # bhrpc.plugin.v1.LoadBalancer: the first message of a stream opens it, every other one
@@ -59,7 +70,7 @@ def plans(requests, context):
     config = None
     for request in requests:
         if request.HasField("open"):
-            config = configure(getattr(request.open, "with"))
+            config = checked("loadbalancer", request.open.name, getattr(request.open, "with"), context)
             continue
         shares = plan(config, request.endpoints)
         yield lb.PlanReply(
