@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 		if err != nil && (!noAnswer(err) || ctx.Err() != nil) {
 			return nil, err
 		}
-		onFailure := cmp.Or(p.cfg.OnFailure[info.Kind], spi.LastGood)
+		onFailure := p.standIn(info.Kind)
 		standIn, err := p.openStandIn(ctx, cat, env, onFailure)
 		if err != nil {
 			return nil, err

@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +33,7 @@ func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.shadowName(info.Kind), env.Log.WithField("plugin", p.cfg.Name))), nil
+		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.standIn(info.Kind), env.Log.WithField("plugin", p.cfg.Name))), nil
 	})
 }
 
@@ -64,14 +63,11 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 	return t, nil
 }
 
-// shadowName is what stands in for a heartbeat.
-func (p *Plugin) shadowName(kind string) string { return cmp.Or(p.cfg.OnFailure[kind], "three-strike") }
-
 // openShadow opens the built-in that judges beside the plugin, with an interval if it
 // can have that; 0: its own.
 func (p *Plugin) openShadow(ctx context.Context, cat *spi.Catalog, env spi.Env, interval time.Duration) (spi.Heartbeat, error) {
 	kind := cat.Heartbeats.Kind()
-	ref := spi.Ref{Use: p.shadowName(kind)}
+	ref := spi.Ref{Use: p.standIn(kind)}
 	fail := func(err error) error {
 		return fmt.Errorf("open what stands in for the heartbeat of plugin %q, on_failure.%s: %w", p.cfg.Name, kind, err)
 	}

@@ -39,7 +39,7 @@ func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	sum := sha256.Sum256(program)
-	return spi.PluginConfig{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role}}, tmp
+	return spi.PluginConfig{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role, "GORACE": "atexit_sleep_ms=0"}}, tmp
 }
 
 func quiet() logrus.FieldLogger {

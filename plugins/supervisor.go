@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/health/grpc_health_v1"
 )
 
@@ -100,7 +101,7 @@ func (p *Plugin) run(ctx context.Context, g *generation) *generation {
 	if ctx.Err() == nil {
 		p.gone = time.Now()
 		p.schedule.ran(p.gone.Sub(since))
-		g.logger().WithField("exit", exit).WithError(why).Warn("plugin exited")
+		g.logger().WithFields(logrus.Fields{"exit": exit, "fallback": p.standIns()}).WithError(why).Warn("plugin exited")
 	}
 	return nil
 }
