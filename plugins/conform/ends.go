@@ -174,6 +174,9 @@ func (r *runner) noise(ctx context.Context, f found) {
 		return
 	}
 	for _, e := range p.Extensions() {
+		if r.refused[e.Kind+" "+e.Name] {
+			continue
+		}
 		if _, err := p.Configure(ctx, e.Kind, e.Name, r.cfg.With[e.Name]); err != nil {
 			f.faultf("after noise on stdout: %v", err)
 		}
