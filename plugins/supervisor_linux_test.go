@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -133,6 +134,28 @@ func TestRestartsWhatEnds(t *testing.T) {
 		t.Errorf("await after Close: got %v, want %v", err, errNotReady)
 	}
 	wantEmpty(t, tmp)
+}
+
+// TestRanForAWindow: the times between starts begin with base again.
+func TestRanForAWindow(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	cfg.Restart = quick(100)
+	cfg.Restart.Window = spi.Duration(time.Millisecond)
+	p, _ := opened(t, cfg)
+	for number := range uint64(3) {
+		g := next(t, p, number)
+		for time.Since(g.since) < cfg.Restart.Window.D() {
+			runtime.Gosched()
+		}
+		kill(t, g)
+	}
+	next(t, p, 3)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.schedule.tries; got != 1 {
+		t.Errorf("tries: got %d after each process ran for a window, want 1", got)
+	}
 }
 
 func TestCircuit(t *testing.T) {
