@@ -42,7 +42,7 @@ p50 and p99 are of exchanges with the slowest of its extensions, as a host makes
 for a load balancer a plan for ten endpoints, which no call waits for.`,
 		Example: `  bhrpc plugin test ./bin/nearest
   bhrpc plugin test ./bin/audit --with 'audit={"file": "/tmp/audit.log"}'
-  bhrpc plugin test ./balancer.py --mtls off --env PYTHONPATH=$PWD`,
+  bhrpc plugin test ./least-busy.pyz --mtls off`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := filepath.Abs(args[0])

@@ -91,7 +91,7 @@ func (r *runner) results(kind, name string, results []spitest.Result) {
 			if len(result.Faults) > 0 {
 				f.faultf("the rule: %s", result.Asks)
 			}
-			f.check.Notes = result.Notes
+			f.check.Notes, f.check.Took = result.Notes, spi.Duration(result.Took)
 		})
 	}
 }
