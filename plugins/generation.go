@@ -224,15 +224,23 @@ func (g *generation) end() {
 // errNotReady is within the errors of what is asked of a plugin that does not run.
 var errNotReady = errors.New("is not running")
 
-// answered notes how an exchange ended: those that are late one after the other are
-// strikes.
-func (g *generation) answered(err error) {
+// answered notes how an exchange ended that might have taken limit: those that are late
+// one after the other are strikes. What a caller gave up before half of limit, or because
+// its own context was cancelled, says nothing about the process.
+func (g *generation) answered(err error, took, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if status.Code(err) != codes.DeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
+	switch code := status.Code(err); {
+	case errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded:
+		if took < limit/2 {
+			return
+		}
+		if g.late++; g.late == lateStrikes {
+			close(g.stuck)
+		}
+	case errors.Is(err, context.Canceled) || code == codes.Canceled:
+	default:
 		g.late = 0
-	} else if g.late++; g.late == lateStrikes {
-		close(g.stuck)
 	}
 }
 

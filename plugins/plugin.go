@@ -180,8 +180,9 @@ func exchange[T any](ctx context.Context, p *Plugin, ask func(context.Context, *
 	defer g.release()
 	start := time.Now()
 	reply, err = ask(ctx, g)
-	p.meter.note(time.Since(start), err)
-	g.answered(err)
+	took := time.Since(start)
+	p.meter.note(took, err)
+	g.answered(err, took, p.cfg.CallTimeout.D())
 	if err != nil {
 		return reply, fmt.Errorf("ask plugin %q: %w", p.cfg.Name, err)
 	}

@@ -1,0 +1,49 @@
+package plugins
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// TestStrikes: which ends of exchanges, one after the other, end a process.
+func TestStrikes(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	type end struct {
+		err  error
+		took time.Duration
+	}
+	late, lateAtServer := end{context.DeadlineExceeded, limit}, end{status.Error(codes.DeadlineExceeded, "late"), limit}
+	good, failed := end{nil, limit}, end{errors.New("no"), limit}
+	hurried := end{context.DeadlineExceeded, limit/2 - 1} // the caller's own deadline
+	cancelled, cancelledAtServer := end{context.Canceled, limit}, end{status.Error(codes.Canceled, "cancelled"), limit}
+	tests := []struct {
+		name string
+		ends []end
+		want bool // stuck
+	}{
+		{"late", []end{late, lateAtServer, late}, true},
+		{"more of them", []end{late, late, late, late}, true},
+		{"fewer", []end{late, late}, false},
+		{"an answer between", []end{late, late, good, late, late}, false},
+		{"a refusal is an answer", []end{late, late, failed, late, late}, false},
+		{"callers in a hurry", []end{hurried, hurried, hurried, hurried}, false},
+		{"callers that gave up", []end{cancelled, cancelledAtServer, cancelled, cancelled}, false},
+		{"callers that gave up excuse nothing", []end{late, cancelled, late, cancelledAtServer, hurried, late}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := &generation{stuck: make(chan struct{})}
+			for _, e := range tt.ends {
+				g.answered(e.err, e.took, limit)
+			}
+			if got := isClosed(g.stuck); got != tt.want {
+				t.Errorf("stuck: got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
