@@ -36,7 +36,7 @@ func TestPluginNewPasses(t *testing.T) {
 			in(dir, tool, "plugin", "new", kind, name, "--framework", root)
 			dir = filepath.Join(dir, name)
 			in(dir, "go", "build", "-o", "bin/"+name, "./cmd/"+name)
-			args := []string{"plugin", "test", "bin/" + name}
+			args := []string{"plugin", "test", "bin/" + name, "--within", "30s", "--start-timeout", "60s"} // on a busy machine
 			if kind == "registry" {
 				args = append(args, "--with", name+`={"dir": "`+filepath.ToSlash(t.TempDir())+`", "every": "10ms"}`)
 			}
