@@ -17,7 +17,7 @@ import (
 // replaced. Until then an exchange ends at its own time.
 func TestStoppedPlugin(t *testing.T) {
 	cfg, _ := asPlugin(t, "plugin")
-	cfg.Restart = quick(10)
+	cfg.Restart, cfg.CallTimeout = quick(10), spi.Duration(200*time.Millisecond)
 	p, _ := opened(t, cfg)
 	g := next(t, p, 0)
 	if err := syscall.Kill(g.process.cmd.Process.Pid, syscall.SIGSTOP); err != nil {

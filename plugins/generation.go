@@ -42,6 +42,7 @@ type generation struct {
 	extensions []spi.Info
 	log        logrus.FieldLogger
 	dir        string
+	since      time.Time // when it became ready
 
 	client  *plugin.Client
 	process *process // nil until go-plugin asked for one
@@ -62,6 +63,7 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout.D())
 	defer cancel()
 	g := &generation{plugin: cfg.Name, number: number, log: log.WithField("generation", number), stuck: make(chan struct{})}
+	out.begin()
 	stop := func() bool { return true } // what ends the process together with ctx
 	defer func() {
 		if stop(); err != nil {
@@ -125,7 +127,7 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 	if reply.GetGeneration() != number {
 		return nil, fmt.Errorf("ask what it brings: the answer is for generation %d, this is %d", reply.GetGeneration(), number)
 	}
-	g.sdk, g.extensions = reply.GetSdk(), described(cfg.Name, reply.GetExtensions())
+	g.sdk, g.extensions, g.since = reply.GetSdk(), described(cfg.Name, reply.GetExtensions()), time.Now()
 	return g, nil
 }
 

@@ -25,6 +25,7 @@ const (
 type output struct {
 	mu      sync.Mutex
 	last    []string // at most linesKept
+	fresh   int      // how many of last were printed since the last generation began
 	second  time.Time
 	logged  int    // since second began
 	missed  int    // since then, too
@@ -56,6 +57,7 @@ func (o *output) note(message string) (allowed bool, missed int) {
 		o.last = o.last[1:]
 	}
 	o.last = append(o.last, message)
+	o.fresh = min(o.fresh+1, linesKept)
 	if now := time.Now(); now.Sub(o.second) >= time.Second {
 		missed, o.missed = o.missed, 0
 		o.second, o.logged = now, 0
@@ -75,20 +77,28 @@ func (o *output) kept() (last []string, dropped uint64) {
 	return append([]string(nil), o.last...), o.dropped
 }
 
+// begin notes that a generation begins, whose reason the lines before are not.
+func (o *output) begin() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fresh = 0
+}
+
 // reason returns the line that says most about why a process ended: that of a panic or
-// a fatal error of Go's, else the last; "" if nothing was printed.
+// a fatal error of Go's, else the last; "" if nothing was printed since begin.
 func (o *output) reason() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, line := range o.last {
+	fresh := o.last[len(o.last)-o.fresh:]
+	for _, line := range fresh {
 		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
 			return line
 		}
 	}
-	if len(o.last) == 0 {
+	if len(fresh) == 0 {
 		return ""
 	}
-	return o.last[len(o.last)-1]
+	return fresh[len(fresh)-1]
 }
 
 // parseLine finds level, message and fields in a line as [Serve] writes them: a JSON

@@ -35,7 +35,7 @@ type Plugin struct {
 	ctx      context.Context // of the supervisor; ended by cancel
 	cancel   context.CancelFunc
 	running  sync.WaitGroup // the supervisor
-	retiring sync.WaitGroup // processes that were replaced; Add is the supervisor's
+	retiring sync.WaitGroup // processes that were replaced; the supervisor adds and waits
 	orders   chan order
 	closing  sync.Once
 	closeErr error // written within closing
@@ -208,7 +208,8 @@ func (p *Plugin) Configure(ctx context.Context, kind, name string, with []byte) 
 // Restart replaces the process by a new one, which starts first; exchanges that are
 // under way in the old one may finish. A plugin that does not run is started at once.
 // sha256 is the hash of the new program, "" the one before. It returns when the old
-// process has ended; ctx bounds only how long that is waited for.
+// process has ended; ctx bounds only how long that is waited for. Close does not let
+// the exchanges of the old one finish.
 func (p *Plugin) Restart(ctx context.Context, sha256 string) error {
 	cfg := p.cfg
 	if sha256 != "" {
@@ -242,7 +243,6 @@ func (p *Plugin) Close() error {
 	p.closing.Do(func() {
 		p.cancel()
 		p.running.Wait()
-		p.retiring.Wait()
 		p.closeErr = p.room.Close()
 	})
 	return p.closeErr

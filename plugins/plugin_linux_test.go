@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 // and with a TMPDIR of its own.
 func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	t.Helper()
-	program, err := os.ReadFile(os.Args[0])
+	sum, err := ownSum()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, program, 0o700); err != nil {
+	if err := copyOf(os.Args[0], path); err != nil {
 		t.Fatal(err)
 	}
 	if tmp, err = os.MkdirTemp("", "p"); err != nil { // short enough for a socket
@@ -38,14 +39,38 @@ func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	}
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	t.Setenv("TMPDIR", tmp)
-	sum := sha256.Sum256(program)
-	return spi.PluginConfig{Name: "acme", Path: path, SHA256: hex.EncodeToString(sum[:]), Env: map[string]string{roleEnv: role, "GORACE": "atexit_sleep_ms=0"}}, tmp
+	return spi.PluginConfig{Name: "acme", Path: path, SHA256: sum, StartTimeout: spi.Duration(time.Minute), CallTimeout: spi.Duration(30 * time.Second), Env: map[string]string{roleEnv: role, "GORACE": "atexit_sleep_ms=0"}}, tmp
 }
 
 func quiet() logrus.FieldLogger {
 	log := logrus.New()
 	log.Out = io.Discard
 	return log
+}
+
+// ownSum is the hash of the test binary.
+var ownSum = sync.OnceValues(func() (string, error) {
+	program, err := os.Open(os.Args[0])
+	if err != nil {
+		return "", err
+	}
+	defer program.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, program)
+	return hex.EncodeToString(hash.Sum(nil)), err
+})
+
+// copyOf makes another name for a file, or a copy where that cannot be. It is not to be
+// written to.
+func copyOf(file, path string) error {
+	if os.Link(file, path) == nil {
+		return nil
+	}
+	program, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, program, 0o700)
 }
 
 // wantEmpty checks that nothing was left behind.

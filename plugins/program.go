@@ -26,7 +26,7 @@ func install(path, want, target string) (hash string, err error) {
 	if err := checkParents(path); err != nil {
 		return "", err
 	}
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, openProgram, 0)
 	if err != nil {
 		return "", fmt.Errorf("open plugin program: %w", err)
 	}

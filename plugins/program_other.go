@@ -2,9 +2,15 @@
 
 package plugins
 
-import "io/fs"
+import (
+	"io/fs"
+	"os"
+)
 
-const executableBit = false
+const (
+	executableBit = false
+	openProgram   = os.O_RDONLY
+)
 
 // checkOwner knows nothing about owners here: docs/plugins.md says so.
 func checkOwner(string, fs.FileInfo) error { return nil }

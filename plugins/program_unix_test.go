@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -42,6 +43,12 @@ func TestInstall(t *testing.T) {
 		{"setgid", good, chmod(0o700 | fs.ModeSetgid), ErrUntrusted, "setuid or setgid"},
 		{"missing", good, func(_ *testing.T, path string) string { return path + "2" }, fs.ErrNotExist, "open plugin program"},
 		{"a directory", good, func(_ *testing.T, path string) string { return filepath.Dir(path) }, ErrUntrusted, "no regular file"},
+		{"a pipe that nobody writes to", good, func(t *testing.T, path string) string {
+			if err := syscall.Mkfifo(path+".pipe", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return path + ".pipe"
+		}, ErrUntrusted, "no regular file"},
 		{"relative", good, func(*testing.T, string) string { return "acme" }, ErrUntrusted, "absolute path"},
 		{"not the shortest path", good, func(_ *testing.T, path string) string {
 			return filepath.Dir(path) + "/./" + filepath.Base(path)

@@ -25,6 +25,8 @@ const (
 	// flushTime is how long Close may take to tell what is left, unless call_timeout is
 	// longer.
 	flushTime = time.Second
+	// ackTime is how long a plugin may take to acknowledge a batch.
+	ackTime = 10 * time.Second
 )
 
 // addProxy adds a proxy whose hooks are asked in the plugin.
@@ -33,7 +35,7 @@ func (p *Plugin) addProxy(cat *spi.Catalog, info spi.Info) error {
 		return err
 	}
 	return cat.Proxies.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Proxy, error) {
-		h := &hooks{plugin: p, name: info.Name, with: with, queue: make(chan spi.Outcome, outcomeQueue), closing: make(chan struct{})}
+		h := &hooks{plugin: p, name: info.Name, with: with, acked: ackTime, queue: make(chan spi.Outcome, outcomeQueue), closing: make(chan struct{})}
 		if err := p.admit(ctx, env.Log, perCall{info, "call", h.probe}, with); err != nil {
 			return nil, err
 		}
@@ -71,6 +73,7 @@ type hooks struct {
 	with   []byte
 	use    *usage
 	number atomic.Uint64 // of the last call
+	acked  time.Duration // time allowed for the acknowledgement of a batch
 
 	queue   chan spi.Outcome // of After, to tell; never closed: After may come late
 	closing chan struct{}    // closed by close
@@ -174,7 +177,9 @@ func (h *hooks) send(batch []*pluginv1.Outcome) {
 		return
 	}
 	defer g.release()
-	ack, err := pluginv1.NewProxyClient(g.conn).After(h.ctx, &pluginv1.Outcomes{Generation: g.number, Name: h.name, With: h.with, Outcomes: batch})
+	ctx, cancel := context.WithTimeout(h.ctx, h.acked)
+	defer cancel()
+	ack, err := pluginv1.NewProxyClient(g.conn).After(ctx, &pluginv1.Outcomes{Generation: g.number, Name: h.name, With: h.with, Outcomes: batch})
 	if err != nil || ack.GetGeneration() != g.number {
 		h.use.drop(len(batch))
 		return

@@ -26,7 +26,7 @@ func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
 			return nil, fmt.Errorf("plugin %q: on_failure.%s: %w: %q cannot stand in for a registry, which would know other providers; write fail, or leave it out", p.cfg.Name, info.Kind, spi.ErrInvalid, use)
 		}
 		if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
-			if !errors.Is(err, errNotReady) {
+			if !noAnswer(err) || ctx.Err() != nil {
 				return nil, err
 			}
 			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")

@@ -54,11 +54,14 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// sweepRooms removes the rooms under base whose lock nobody holds. What belongs to
-// others cannot be opened or removed, and stays.
+// sweepRooms removes the rooms under base whose lock nobody holds. Nothing that others
+// may have made is touched.
 func sweepRooms(base string) {
 	stale, _ := filepath.Glob(filepath.Join(base, roomPrefix+"*")) // the pattern is good
 	for _, dir := range stale {
+		if info, err := os.Lstat(dir); err != nil || !info.IsDir() || checkOwner(dir, info) != nil {
+			continue
+		}
 		lock, err := os.OpenFile(filepath.Join(dir, roomLock), os.O_RDWR, 0)
 		if err != nil {
 			continue

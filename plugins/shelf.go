@@ -54,7 +54,8 @@ func (s *shelf[T]) open(ctx context.Context, name string, with []byte) (value T,
 			}
 			close(b.opened)
 		}()
-		b.value, err = s.point.Open(ctx, s.env, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
+		// What is opened is for all, so it does not end with the first who asks.
+		b.value, err = s.point.Open(context.WithoutCancel(ctx), s.env, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
 		if b.err = nil; err != nil {
 			b.err = status.Error(codes.InvalidArgument, err.Error())
 		}

@@ -73,16 +73,16 @@ func (p *Plugin) supervise(ctx context.Context, first *firstStart) {
 			g = p.run(ctx, g)
 		}
 	}
-	if g != nil {
+	p.ready.Store(nil)
+	if g != nil { // it became ready while ctx ended
 		g.end()
 	}
+	p.retiring.Wait()
 }
 
-// run serves by a process until it must end, ends it, and returns the one that
-// replaced it, nil if none did.
+// run watches a process that is in use until it must end, ends it, and returns the one
+// that replaced it, nil if none did.
 func (p *Plugin) run(ctx context.Context, g *generation) *generation {
-	p.publish(g)
-	since := time.Now()
 	asked, why := p.watch(ctx, g)
 	if asked != nil {
 		return p.replace(ctx, g, asked)
@@ -100,7 +100,7 @@ func (p *Plugin) run(ctx context.Context, g *generation) *generation {
 	p.mu.Unlock()
 	if ctx.Err() == nil {
 		p.gone = time.Now()
-		p.schedule.ran(p.gone.Sub(since))
+		p.schedule.ran(p.gone.Sub(g.since))
 		g.logger().WithFields(logrus.Fields{"exit": exit, "fallback": p.standIns()}).WithError(why).Warn("plugin exited")
 	}
 	return nil
