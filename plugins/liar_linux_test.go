@@ -121,7 +121,7 @@ func (lyingBalancer) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, 
 		return nil
 	case "hangs":
 		<-stream.Context().Done()
-		return nil
+		return stream.Context().Err()
 	}
 	if err := stream.Send(reply); err != nil {
 		return err
@@ -147,8 +147,8 @@ func (lyingProxy) Before(ctx context.Context, in *pluginv1.Invocation) (*pluginv
 	case "huge":
 		reply.Instead = &pluginv1.Verdict_Answer{Answer: []byte(isHuge)}
 	case "hangs":
-		<-ctx.Done() // here it may end before the host's
-		return nil, ctx.Err()
+		<-ctx.Done()
+		return nil, ctx.Err() // an answer could still be in time
 	}
 	return reply, nil
 }
