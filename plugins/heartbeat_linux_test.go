@@ -225,7 +225,7 @@ func TestHeartbeatBatch(t *testing.T) {
 // lively waits until a peer has answered some PINGs.
 func (w *wire) lively(t *testing.T) {
 	t.Helper()
-	for range 10 {
+	for range 4 {
 		select {
 		case <-w.pings:
 		case s := <-w.dead:

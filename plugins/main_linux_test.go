@@ -142,6 +142,7 @@ func (p firstPlanner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error)
 
 func TestMain(m *testing.M) {
 	maps.Copy(roles, perCallRoles)
+	maps.Copy(roles, crossRoles)
 	if role := os.Getenv(roleEnv); role != "" {
 		roles[role]()
 		os.Exit(0)
