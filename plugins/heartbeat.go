@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (p *Plugin) timing(ctx context.Context, of *pluginv1.Strategy) (spi.Timing,
 	if err != nil {
 		return spi.Timing{}, err
 	}
-	t := spi.Timing{Interval: time.Duration(reply.GetIntervalNanos()), Strikes: int(max(reply.GetStrikes(), 0)), Silence: time.Duration(reply.GetSilenceNanos())}
+	t := spi.Timing{Interval: time.Duration(reply.GetIntervalNanos()), Strikes: int(min(max(reply.GetStrikes(), 0), math.MaxInt32)), Silence: time.Duration(reply.GetSilenceNanos())}
 	if t.Interval < shortestInterval || t.Interval > longestInterval {
 		return spi.Timing{}, fmt.Errorf("plugin %q: %w: the interval of heartbeat %q is %v; want %v to %v, or use the heartbeat none", p.cfg.Name, spi.ErrInvalid, of.GetName(), t.Interval, shortestInterval, longestInterval)
 	}

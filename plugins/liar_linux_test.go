@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -13,7 +14,8 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -24,8 +26,26 @@ type lie struct {
 	Lie string `json:"lie" doc:"what it does"`
 }
 
-// huge is what it sends where it lies about sizes.
-const huge = 200 << 20
+// huge is how much follows a message that contains isHuge, in bytes.
+const (
+	huge   = 200 << 20
+	isHuge = "this is huge"
+)
+
+// inflating is a codec that makes messages huge at no cost: it sends one piece again
+// and again.
+type inflating struct{ encoding.CodecV2 }
+
+func (c inflating) Marshal(v any) (mem.BufferSlice, error) {
+	data, err := c.CodecV2.Marshal(v)
+	if err == nil && bytes.Contains(data.Materialize(), []byte(isHuge)) {
+		piece := mem.SliceBuffer(make([]byte, 1<<20))
+		for range huge >> 20 {
+			data = append(data, piece)
+		}
+	}
+	return data, err
+}
 
 // serveLies is a plugin that was not made by Serve.
 func serveLies() {
@@ -48,7 +68,7 @@ func serveLies() {
 			pluginv1.RegisterSerializerServer(s, lyingSerializer{})
 		}),
 		GRPCServer: func(options []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(options, grpc.MaxSendMsgSize(math.MaxInt32))...)
+			return grpc.NewServer(append(options, grpc.MaxSendMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(inflating{encoding.GetCodecV2("proto")}))...)
 		},
 	})
 }
@@ -96,8 +116,7 @@ func (lyingBalancer) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, 
 	case "another request":
 		reply.Number++
 	case "huge":
-		field := protowire.AppendTag(make([]byte, 0, huge+16), 100, protowire.BytesType)
-		reply.ProtoReflect().SetUnknown(protowire.AppendBytes(field, make([]byte, huge))) // quicker than valid text
+		reply.Error = isHuge
 	case "ends":
 		return nil
 	case "hangs":
@@ -126,7 +145,7 @@ func (lyingProxy) Before(ctx context.Context, in *pluginv1.Invocation) (*pluginv
 	case "another request":
 		reply.Number++
 	case "huge":
-		reply.Instead = &pluginv1.Verdict_Answer{Answer: make([]byte, huge)}
+		reply.Instead = &pluginv1.Verdict_Answer{Answer: []byte(isHuge)}
 	case "hangs":
 		<-ctx.Done()
 		return nil, ctx.Err() // an answer could still be in time
@@ -162,7 +181,7 @@ func (lyingSerializer) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, 
 			case "garbage":
 				answer.Data = []byte("\xff{")
 			case "huge":
-				answer.Data = make([]byte, huge)
+				answer.Data = []byte(isHuge)
 			case "ends":
 				return nil
 			case "hangs":

@@ -109,9 +109,11 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	return answer.GetData(), nil
 }
 
-// lost reports that the process ended before it answered, or that there is none.
+// lost reports that the process ended before it answered, or that there is none. gRPC
+// says Canceled if the host closed the connection to a process that had ended before
+// it noticed; the context of an exchange is never canceled.
 func lost(err error) bool {
-	return errors.Is(err, errNotReady) || status.Code(err) == codes.Unavailable
+	return errors.Is(err, errNotReady) || status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled
 }
 
 // probe is an exchange of a small document.

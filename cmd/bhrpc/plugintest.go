@@ -27,7 +27,7 @@ func pluginTestCommand() *cobra.Command {
 	var asJSON, verbose bool
 	var with, env []string
 	cfg := spi.PluginConfig{}
-	var startTimeout time.Duration
+	var startTimeout, within time.Duration
 	cmd := &cobra.Command{
 		Use:   "test PROGRAM [-- ARGUMENT...]",
 		Short: "Hold a plugin program against everything that a host expects of it",
@@ -42,7 +42,7 @@ p50 and p99 are of exchanges with the slowest of its extensions, as a host makes
 for a load balancer a plan for ten endpoints, which no call waits for.`,
 		Example: `  bhrpc plugin test ./bin/nearest
   bhrpc plugin test ./bin/audit --with 'audit={"file": "/tmp/audit.log"}'
-  bhrpc plugin test ./balancer.py --mtls off --env PYTHONPATH=$PWD`,
+  bhrpc plugin test ./least-busy.pyz --mtls off`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := filepath.Abs(args[0])
@@ -50,7 +50,7 @@ for a load balancer a plan for ten endpoints, which no call waits for.`,
 				return err
 			}
 			cfg.Name, cfg.Path, cfg.Args, cfg.StartTimeout = pluginName(path), path, args[1:], spi.Duration(startTimeout)
-			run := conform.Config{Plugin: cfg, With: map[string][]byte{}, Host: conformHost,
+			run := conform.Config{Plugin: cfg, With: map[string][]byte{}, Host: conformHost, Within: within,
 				Register: func(cat *spi.Catalog) error { return errors.Join(extensions.Register(cat), all.Extensions(cat)) }}
 			run.Plugin.Env = map[string]string{}
 			for _, variable := range env {
@@ -96,6 +96,7 @@ for a load balancer a plan for ten endpoints, which no call waits for.`,
 	flags.StringArrayVar(&env, "env", nil, "KEY=value: a variable of its environment, which has nothing else; may be repeated")
 	flags.StringVar(&cfg.MTLS, "mtls", "auto", "off for a plugin that is not written in Go")
 	flags.DurationVar(&startTimeout, "start-timeout", 5*time.Second, "time allowed from its start to its description")
+	flags.DurationVar(&within, "within", time.Second, "time allowed from a kill, or the end of its host, to its end")
 	return cmd
 }
 

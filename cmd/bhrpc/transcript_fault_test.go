@@ -30,6 +30,21 @@ func TestPluginFromNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	page, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, shown := range []string{ // what is done here
+		"$ bhrpc plugin new loadbalancer nearest --module example.org/you/nearest\n",
+		"$ cd nearest && go test ./... && go build -o bin/nearest ./cmd/nearest\n",
+		"$ bhrpc plugin test ./bin/nearest\nPASS ",
+		"$ bhrpc plugin pin ./bin/nearest --config bhrpc.yaml --name nearest\n",
+		"$ bhrpc plugin ls\nNAME     KIND          STATE  PID    STARTS  SHA256    PLAN AGE  PATH\n",
+	} {
+		if !strings.Contains(string(page), shown) {
+			t.Errorf("README.md does not show %q", shown)
+		}
+	}
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)

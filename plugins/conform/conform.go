@@ -23,7 +23,7 @@ import (
 
 // Config says what is checked and with what.
 type Config struct {
-	Plugin   spi.PluginConfig          // an empty SHA256 becomes that of the program
+	Plugin   spi.PluginConfig          // an empty SHA256 becomes that of the program, a CallTimeout of 0 5s: a busy machine is no fault of a plugin
 	With     map[string][]byte         // configurations, JSON, by name of an extension; absent: its defaults
 	Register func(*spi.Catalog) error  // adds what hosts have linked in
 	Host     func() (*exec.Cmd, error) // a process that calls [Host] with its stdin and stdout
@@ -44,6 +44,9 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger) Report {
 	}
 	key, value, _ := strings.Cut(marker, "=")
 	cfg.Plugin.Env[key] = value
+	if cfg.Plugin.CallTimeout == 0 {
+		cfg.Plugin.CallTimeout = spi.Duration(5 * time.Second)
+	}
 	if cfg.Within == 0 {
 		cfg.Within = time.Second
 	}
@@ -90,7 +93,9 @@ func (r *runner) check(name string, cases int, look func(f found)) bool {
 	c := &Check{Name: name, Cases: cases}
 	start := time.Now()
 	look(found{c})
-	c.Took = spi.Duration(time.Since(start))
+	if c.Took == 0 {
+		c.Took = spi.Duration(time.Since(start))
+	}
 	r.report.Checks = append(r.report.Checks, *c)
 	if r.cfg.Tell != nil {
 		r.cfg.Tell(*c)

@@ -13,13 +13,18 @@ import (
 	"github.com/bhrpc/bhrpc/plugins/conform"
 )
 
+// A heartbeat is asked some ten thousand questions, one by one.
+func TestRunFindsWhatRemembers(t *testing.T) {
+	fault{"heartbeat that remembers", nil, "contract heartbeat beat pure", "then"}.found(t)
+}
+
 // What stays behind is waited for before it is a fault.
 func TestRunFindsWhatStays(t *testing.T) {
 	t.Cleanup(func() { killChildren(t) })
 	second := func(c *conform.Config) { c.Within = time.Second }
 	for _, tt := range []fault{
 		{"leaves a child", second, "end", "it left processes behind"},
-		{"outlives its host", second, "host death", "after its host was killed"},
+		{"lives in a child", second, "host death", "it left processes behind"},
 	} {
 		t.Run(tt.role, tt.found)
 	}

@@ -91,7 +91,7 @@ func (r *runner) results(kind, name string, results []spitest.Result) {
 			if len(result.Faults) > 0 {
 				f.faultf("the rule: %s", result.Asks)
 			}
-			f.check.Notes = result.Notes
+			f.check.Notes, f.check.Took = result.Notes, spi.Duration(result.Took)
 		})
 	}
 }
@@ -116,6 +116,9 @@ func (r *runner) time(f found, exchange func() error) {
 		r.report.P50, r.report.P99 = p50, p99
 	}
 	f.notef("p50 %v, p99 %v", p50, p99)
+	if most := spi.DefaultPluginConfig().CallTimeout; p99 > most {
+		f.notef("hosts wait for an exchange for %v, unless call_timeout says more", most)
+	}
 }
 
 // loadBalancer applies the rules of plans, which see what the plugin answers, and

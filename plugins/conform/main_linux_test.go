@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bhrpc/bhrpc/plugins"
 	"github.com/bhrpc/bhrpc/plugins/conform"
@@ -46,9 +48,12 @@ var roles = map[string]func(){
 			return evenly(stats)
 		})
 	},
-	"outlives its host": func() {
+	"lives in a child": func() { // which the end of the host does not reach
 		must(os.Unsetenv("BHRPC_LIFELINE_FD"))
-		serve("even", "Outlives its host.", evenly)
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), roleEnv+"=good", childEnv+"=yes")
+		child.Stdout, child.Stderr = os.Stdout, os.Stderr
+		must(child.Run())
 	},
 	"leaves a child": func() {
 		child := exec.Command(os.Args[0])
@@ -56,6 +61,13 @@ var roles = map[string]func(){
 		child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		must(child.Start())
 		serve("even", "Leaves a child.", evenly)
+	},
+	"heartbeat that remembers": func() {
+		cat := spi.NewCatalog()
+		must(spi.Register(cat.Heartbeats, "beat", "Remembers how often it was asked.", config{}, func(context.Context, spi.Env, config) (spi.Heartbeat, error) {
+			return new(counting), nil
+		}))
+		must(plugins.Serve(cat))
 	},
 	"sleep": func() { select {} },
 	"exits": func() { fmt.Fprintln(os.Stderr, "the database is missing"); os.Exit(7) },
@@ -80,6 +92,17 @@ type config struct {
 type planner func(spi.Stats) (spi.Plan, error)
 
 func (p planner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) { return p(stats) }
+
+// counting is a heartbeat that is no function of what it is asked.
+type counting struct{ asked atomic.Int64 }
+
+func (*counting) Timing() spi.Timing {
+	return spi.Timing{Interval: time.Second, Strikes: 3, Silence: 4 * time.Second}
+}
+
+func (c *counting) Decide(_ spi.Snapshot, st spi.State) (spi.Decision, spi.State) {
+	return spi.Decision{SendPing: true, Next: time.Second + time.Duration(c.asked.Add(1))}, st
+}
 
 func evenly(stats spi.Stats) (spi.Plan, error) {
 	weights := make([]int, len(stats.Endpoints))

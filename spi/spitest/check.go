@@ -1,6 +1,10 @@
 package spitest
 
-import "github.com/bhrpc/bhrpc/spi"
+import (
+	"time"
+
+	"github.com/bhrpc/bhrpc/spi"
+)
 
 // Result is how an extension fares with one rule of its contract, for programs that
 // check extensions outside of go test.
@@ -9,6 +13,7 @@ type Result struct {
 	Asks   string   // what the rule asks for
 	Faults []string // violations, a few of many; none: the rule is kept
 	Notes  []string // worth knowing, but no violation
+	Took   time.Duration
 }
 
 // CheckLoadBalancer applies the rules of [LoadBalancer].
@@ -29,8 +34,9 @@ func CheckRegistry(reg spi.Registry) []Result { return check(registryRules, reg)
 func check[T any](rules []rule[T], value T) []Result {
 	results := make([]Result, len(rules))
 	for i, c := range rules {
+		start := time.Now()
 		r := apply(c, value)
-		results[i] = Result{c.name, c.explanation, r.faults[:min(len(r.faults), enough)], r.notes}
+		results[i] = Result{c.name, c.explanation, r.faults[:min(len(r.faults), enough)], r.notes, time.Since(start)}
 	}
 	return results
 }
