@@ -158,6 +158,38 @@ func TestRanForAWindow(t *testing.T) {
 	}
 }
 
+// TestRestartForgetsStarts: those before it do not open the circuit.
+func TestRestartForgetsStarts(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("running %t", running), func(t *testing.T) {
+			cfg, _ := asPlugin(t, "plugin")
+			cfg.Restart = quick(1)
+			p, _ := opened(t, cfg)
+			kill(t, next(t, p, 0))
+			g := next(t, p, 1)
+			want := 0
+			if !running {
+				kill(t, g)
+				awaitState(t, p, stateOpen)
+				want = 1 // the one that Restart makes
+			}
+			hash := strings.ToUpper(cfg.SHA256) // the same, and another text
+			if err := p.Restart(t.Context(), hash); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(p.schedule.starts); got != want {
+				t.Errorf("starts: got %d that count, want %d", got, want)
+			}
+			if p.sha256 != hash {
+				t.Errorf("hash of the next start: got %s, want %s", p.sha256, hash)
+			}
+		})
+	}
+}
+
 func TestCircuit(t *testing.T) {
 	cfg, _ := asPlugin(t, "plugin")
 	cfg.Restart = quick(2)
