@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // TestStrikes: which ends of exchanges, one after the other, end a process.
@@ -43,6 +45,26 @@ func TestStrikes(t *testing.T) {
 			}
 			if got := isClosed(g.stuck); got != tt.want {
 				t.Errorf("stuck: got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestBrings(t *testing.T) {
+	g := &generation{extensions: []spi.Info{{Kind: "loadbalancer", Name: "zoned"}, {Kind: "proxy", Name: "audit"}}}
+	tests := []struct {
+		name string
+		info spi.Info
+		want bool
+	}{
+		{"it does", spi.Info{Kind: "proxy", Name: "audit", Doc: "whatever"}, true},
+		{"of another kind", spi.Info{Kind: "proxy", Name: "zoned"}, false},
+		{"by another name", spi.Info{Kind: "proxy", Name: "audit2"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := g.brings(tt.info); got != tt.want {
+				t.Errorf("brings %+v: got %t, want %t", tt.info, got, tt.want)
 			}
 		})
 	}

@@ -127,6 +127,11 @@ func TestRestartsWhatEnds(t *testing.T) {
 	if err := p.Close(); err != nil || p.Status().State != stateStopped || p.Status().PID != 0 {
 		t.Errorf("Close: got %v, then %+v, want it stopped", err, p.Status())
 	}
+	for name, end := range map[string]*os.File{"stdout": g.process.stdout.file, "stderr": g.process.stderr.file, "lifeline": g.process.lifeline} {
+		if err := end.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s after Close: got %v, want it closed already", name, err)
+		}
+	}
 	if _, err := p.use(); !errors.Is(err, errNotReady) {
 		t.Errorf("use after Close: got %v, want %v", err, errNotReady)
 	}
