@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,6 +46,12 @@ var crossRoles = map[string]func(){
 			time.Sleep(time.Hour) // it is killed
 		}
 		roles["plugin"]()
+	},
+	"second start ends": func() {
+		if !isSecondStart() {
+			fmt.Println("panic: of the first")
+			roles["plugin"]()
+		}
 	},
 	"second start brings another": func() {
 		if isSecondStart() {
@@ -314,6 +322,30 @@ func TestRestartBringsLess(t *testing.T) {
 	}
 	if g := next(t, p, 0); g.number != 1 || isClosed(g.exited()) {
 		t.Errorf("got generation %d, ended %t, want the first, which stays", g.number, isClosed(g.exited()))
+	}
+}
+
+// TestRestartEnds: why a start failed is not said in the words of an earlier process.
+func TestRestartEnds(t *testing.T) {
+	cfg, _ := asPlugin(t, "second start ends")
+	cfg.Env["BHRPC_TEST_ONCE"] = filepath.Join(t.TempDir(), "once")
+	cfg.SHA256, cfg.AllowUnverified = "", true
+	p, hook := opened(t, cfg)
+	for !slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return e.Message == "opened" }) {
+		runtime.Gosched() // the last line of the first process is on its way
+	}
+	err := p.Restart(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), "it ended, exit status 0") || strings.Contains(err.Error(), "printed") {
+		t.Errorf("Restart: got %v, want that it ended, and nothing of what the first one printed", err)
+	}
+	warnings := 0
+	for _, e := range hook.AllEntries() {
+		if e.Level == logrus.WarnLevel && strings.Contains(e.Message, "unverified") {
+			warnings++
+		}
+	}
+	if warnings != 2 {
+		t.Errorf("log: got %d warnings of a program that is not verified, want one at each start", warnings)
 	}
 }
 
