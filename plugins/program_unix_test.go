@@ -101,6 +101,42 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// owned is what the system says of a file.
+type owned struct {
+	fs.FileInfo
+	mode fs.FileMode
+	user int
+}
+
+func (f owned) Mode() fs.FileMode { return f.mode }
+func (f owned) IsDir() bool       { return f.mode.IsDir() }
+func (f owned) Sys() any          { return &syscall.Stat_t{Uid: uint32(f.user)} }
+
+func TestCheckOwner(t *testing.T) {
+	own, other := os.Getuid(), os.Getuid()+1
+	tests := []struct {
+		name string
+		file owned
+		want string // part of the error; "": none
+	}{
+		{"own", owned{mode: 0o755, user: own}, ""},
+		{"of root", owned{mode: 0o755, user: 0}, ""},
+		{"of another", owned{mode: 0o755, user: other}, "belongs to user"},
+		{"directory for all, of another", owned{mode: fs.ModeDir | fs.ModeSticky | 0o777, user: other}, "belongs to user"},
+		{"directory for all, of root", owned{mode: fs.ModeDir | fs.ModeSticky | 0o777, user: 0}, ""},
+		{"directory for all, of root, in which all may remove", owned{mode: fs.ModeDir | 0o777, user: 0}, "others may write"},
+		{"sticky file", owned{mode: fs.ModeSticky | 0o777, user: 0}, "others may write"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := checkOwner("/x", tt.file)
+			if (err == nil) != (tt.want == "") || err != nil && (!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRoomSweeps(t *testing.T) {
 	base, err := os.MkdirTemp("", "r") // short enough for a socket
 	if err != nil {
