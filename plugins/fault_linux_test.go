@@ -20,8 +20,12 @@ func TestStoppedPlugin(t *testing.T) {
 	cfg.Restart, cfg.CallTimeout = quick(10), spi.Duration(200*time.Millisecond)
 	p, _ := opened(t, cfg)
 	g := next(t, p, 0)
-	if err := syscall.Kill(g.process.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+	pid := g.process.cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	if status, err := syscall.Wait4(pid, nil, syscall.WUNTRACED, nil); err != nil || status != pid { // until it has stopped
+		t.Fatal(status, err)
 	}
 	start := time.Now()
 	if _, err := p.Configure(t.Context(), "loadbalancer", "first", nil); err == nil || !strings.Contains(err.Error(), "DeadlineExceeded") {
