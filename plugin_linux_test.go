@@ -47,7 +47,7 @@ func writePlugin(t *testing.T, text string) (file string) {
 
 // acme is a plugin; a process with the race detector would otherwise sleep before it ends.
 const acme = `plugins:
-  - {name: acme, path: PATH, sha256: HASH, env: {BHRPC_TEST_PLUGIN: nearest, GORACE: atexit_sleep_ms=0}, start_timeout: 1m}
+  - {name: acme, path: PATH, sha256: HASH, env: {BHRPC_TEST_PLUGIN: nearest, GORACE: atexit_sleep_ms=0}, start_timeout: 1m, call_timeout: 1m}
 `
 
 // A plugin's extension is chosen, configured and explained by one key, as a built-in.

@@ -7,6 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -38,13 +41,31 @@ var crossRoles = map[string]func(){
 		}
 	},
 	"second start hangs": func() {
-		dir := os.Getenv("BHRPC_TEST_ONCE")
-		if os.Mkdir(dir, 0o700) != nil && os.Mkdir(filepath.Join(dir, "second"), 0o700) == nil {
+		if isSecondStart() {
 			fmt.Println("hangs")
 			time.Sleep(time.Hour) // it is killed
 		}
 		roles["plugin"]()
 	},
+	"second start ends": func() {
+		if !isSecondStart() {
+			fmt.Println("panic: of the first")
+			roles["plugin"]()
+		}
+	},
+	"second start brings another": func() {
+		if isSecondStart() {
+			serveSecond()
+		} else {
+			roles["plugin"]()
+		}
+	},
+}
+
+// isSecondStart counts the starts of a plugin by the directory that its test names.
+func isSecondStart() bool {
+	dir := os.Getenv("BHRPC_TEST_ONCE")
+	return os.Mkdir(dir, 0o700) != nil && os.Mkdir(filepath.Join(dir, "second"), 0o700) == nil
 }
 
 // kinds is an extension of every kind, opened from a plugin that brings them all.
@@ -284,6 +305,47 @@ func TestEndWhileReplaced(t *testing.T) {
 	}
 	if got := p.Status().LastExit; got != "signal: killed" {
 		t.Errorf("last exit: got %q, want that of the old process", got)
+	}
+}
+
+// TestRestartBringsLess: a program that does not bring what is registered is not used,
+// and ended.
+func TestRestartBringsLess(t *testing.T) {
+	cfg, _ := asPlugin(t, "second start brings another")
+	cfg.Env["BHRPC_TEST_ONCE"] = filepath.Join(t.TempDir(), "once")
+	p, _ := opened(t, cfg)
+	if err := p.Restart(t.Context(), ""); err == nil || !strings.Contains(err.Error(), `it no longer brings loadbalancer "first"`) {
+		t.Errorf("Restart: got %v, want that it brings less", err)
+	}
+	if exists(filepath.Join(p.room.dir, "2")) {
+		t.Error("got a directory of the process that was refused, want it ended")
+	}
+	if g := next(t, p, 0); g.number != 1 || isClosed(g.exited()) {
+		t.Errorf("got generation %d, ended %t, want the first, which stays", g.number, isClosed(g.exited()))
+	}
+}
+
+// TestRestartEnds: why a start failed is not said in the words of an earlier process.
+func TestRestartEnds(t *testing.T) {
+	cfg, _ := asPlugin(t, "second start ends")
+	cfg.Env["BHRPC_TEST_ONCE"] = filepath.Join(t.TempDir(), "once")
+	cfg.SHA256, cfg.AllowUnverified = "", true
+	p, hook := opened(t, cfg)
+	for !slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return e.Message == "opened" }) {
+		runtime.Gosched() // the last line of the first process is on its way
+	}
+	err := p.Restart(t.Context(), "")
+	if err == nil || !strings.Contains(err.Error(), "it ended, exit status 0") || strings.Contains(err.Error(), "printed") {
+		t.Errorf("Restart: got %v, want that it ended, and nothing of what the first one printed", err)
+	}
+	warnings := 0
+	for _, e := range hook.AllEntries() {
+		if e.Level == logrus.WarnLevel && strings.Contains(e.Message, "unverified") {
+			warnings++
+		}
+	}
+	if warnings != 2 {
+		t.Errorf("log: got %d warnings of a program that is not verified, want one at each start", warnings)
 	}
 }
 

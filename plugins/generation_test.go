@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 // TestStrikes: which ends of exchanges, one after the other, end a process.
@@ -43,6 +46,66 @@ func TestStrikes(t *testing.T) {
 			}
 			if got := isClosed(g.stuck); got != tt.want {
 				t.Errorf("stuck: got %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestDrain: nobody begins a use, and those under way are waited for, unless the
+// process or the time ends.
+func TestDrain(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(g *generation, cancel func())
+	}{
+		{"last use", func(g *generation, _ func()) { g.release() }},
+		{"process", func(g *generation, _ func()) { close(g.process.exited) }},
+		{"time", func(_ *generation, cancel func()) { cancel() }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				g := &generation{process: &process{exited: make(chan struct{})}}
+				if !g.hold() || !g.hold() {
+					t.Fatal("hold: got false, want a use")
+				}
+				g.release()
+				drained := make(chan struct{})
+				go func() {
+					defer close(drained)
+					g.drain(ctx)
+				}()
+				synctest.Wait()
+				if isClosed(drained) {
+					t.Error("drain: got its end, want it to wait for a use")
+				}
+				if g.hold() {
+					t.Error("hold of one that drains: got true, want false")
+				}
+				tt.end(g, cancel)
+				<-drained
+			})
+		})
+	}
+}
+
+func TestBrings(t *testing.T) {
+	g := &generation{extensions: []spi.Info{{Kind: "loadbalancer", Name: "zoned"}, {Kind: "proxy", Name: "audit"}}}
+	tests := []struct {
+		name string
+		info spi.Info
+		want bool
+	}{
+		{"it does", spi.Info{Kind: "proxy", Name: "audit", Doc: "whatever"}, true},
+		{"of another kind", spi.Info{Kind: "proxy", Name: "zoned"}, false},
+		{"by another name", spi.Info{Kind: "proxy", Name: "audit2"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := g.brings(tt.info); got != tt.want {
+				t.Errorf("brings %+v: got %t, want %t", tt.info, got, tt.want)
 			}
 		})
 	}

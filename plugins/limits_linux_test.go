@@ -3,6 +3,8 @@
 package plugins
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,10 @@ func TestMemoryLimit(t *testing.T) {
 	cfg, _ := asPlugin(t, "plugin")
 	cfg.Limits.Memory, cfg.CallTimeout, cfg.Restart = 512<<20, spi.Duration(time.Minute), quick(100)
 	p, hook := opened(t, cfg)
+	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", p.Status().PID))
+	if want := fmt.Sprintf("GOMEMLIMIT=%d", 512<<20/10*9); err != nil || !strings.Contains(string(environment), want) {
+		t.Errorf("environment: got %q, %v, want %s in it", environment, err, want)
+	}
 	if got, err := p.Configure(t.Context(), "loadbalancer", "first", []byte(`{"share":888}`)); err == nil {
 		t.Errorf("got %s, want that it dies of a GiB", got)
 	}

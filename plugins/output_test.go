@@ -75,6 +75,34 @@ func TestOutputIsBounded(t *testing.T) {
 	})
 }
 
+// TestReason: what an earlier process printed explains nothing.
+func TestReason(t *testing.T) {
+	log, _ := test.NewNullLogger()
+	var out output
+	check := func(want string) {
+		t.Helper()
+		if got := out.reason(); got != want {
+			t.Errorf("reason: got %q, want %q", got, want)
+		}
+	}
+	out.begin()
+	check("")
+	for _, line := range []string{"before", "panic: old", "goroutine 1"} {
+		out.line(log, []byte(line))
+	}
+	check("panic: old")
+	out.begin()
+	check("")
+	out.line(log, []byte("no licence"))
+	check("no licence")
+	for range 2 * linesKept {
+		out.line(log, []byte("more"))
+	}
+	check("more")
+	out.line(log, []byte("fatal error: all goroutines are asleep"))
+	check("fatal error: all goroutines are asleep")
+}
+
 func TestLines(t *testing.T) {
 	var got []string
 	w := lineWriter{line: func(line []byte) { got = append(got, string(line)) }}

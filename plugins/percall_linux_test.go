@@ -91,8 +91,11 @@ func (d *desk) Before(_ context.Context, in spi.Invocation) (spi.Verdict, error)
 }
 
 func (d *desk) After(_ context.Context, out spi.Outcome) {
-	if out.Method == "PanicAfter" {
+	switch out.Method {
+	case "PanicAfter":
 		panic("as the test asked")
+	case "HangAfter":
+		select {}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

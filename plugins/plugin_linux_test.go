@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -83,11 +84,15 @@ func wantEmpty(t *testing.T, dir string) {
 
 func TestOpen(t *testing.T) {
 	cfg, tmp := asPlugin(t, "plugin")
+	cfg.Args = []string{"--zone", "eu1"}
 	p, err := Open(t.Context(), cfg, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	if got, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.Status().PID)); string(got) != cfg.Path+"\x00--zone\x00eu1\x00" || err != nil {
+		t.Errorf("command line: got %q, %v, want its path and arguments", got, err)
+	}
 	if got := p.Extensions(); len(got) != 1 || got[0].Kind != "loadbalancer" || got[0].Name != "first" || got[0].Source != "plugin acme" ||
 		len(got[0].Fields) != 1 || got[0].Fields[0].Default != "3" {
 		t.Errorf("Extensions: got %+v, want loadbalancer first of plugin acme with the key share, 3", got)

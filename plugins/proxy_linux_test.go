@@ -121,6 +121,30 @@ func TestAfterIsTold(t *testing.T) {
 	}
 }
 
+// TestAfterHangs: what is never acknowledged keeps nothing that comes later waiting.
+func TestAfterHangs(t *testing.T) {
+	p, cat, _ := withPerCall(t, nil)
+	w := openProxy(t, cat, "")
+	defer closeIt(t, w)
+	w.(*proxy).hooks.acked = 500 * time.Millisecond
+	_, _, _ = invoke(t.Context(), w, "HangAfter", nil)
+	told := func() bool {
+		_, _, _ = invoke(t.Context(), w, "Pass", nil)
+		_, reply, _ := invoke(t.Context(), w, "Told", nil)
+		return strings.Contains(string(reply), `"method":"Pass"`)
+	}
+	for !told() {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-t.Context().Done():
+			t.Fatal("got nothing told, want what came after the hook that hangs")
+		}
+	}
+	if e := p.usages.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now()); e[0].Dropped == 0 {
+		t.Errorf("usage: got %+v, want the outcome dropped that was not acknowledged", e)
+	}
+}
+
 func TestHooksThatDoNotAnswer(t *testing.T) {
 	brief := func(cfg *spi.PluginConfig) { cfg.CallTimeout = spi.Duration(200 * time.Millisecond) }
 	pass := func(cfg *spi.PluginConfig) { cfg.OnFailure = map[string]string{"proxy": "pass"} }

@@ -45,8 +45,9 @@ func openRoom(base string) (*room, error) {
 			return &room{dir, lock}, nil
 		}
 		lock.Close()
+		_ = os.RemoveAll(dir)
 	}
-	return nil, fmt.Errorf("make a private directory: those made in %s disappear at once", base)
+	return nil, fmt.Errorf("make a private directory: those made in %s disappear at once, or cannot be locked; set TMPDIR to another one", base)
 }
 
 func exists(path string) bool {

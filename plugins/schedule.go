@@ -28,14 +28,11 @@ func (s *schedule) next(now time.Time) (wait time.Duration, open bool) {
 	if random == nil {
 		random = rand.Float64
 	}
-	longest := s.cfg.Cap.D()
-	if s.tries < 32 {
-		longest = min(longest, s.cfg.Base.D()<<s.tries)
+	longest := s.cfg.Base.D()
+	for doubled := 0; doubled < s.tries && longest < s.cfg.Cap.D(); doubled++ {
+		longest *= 2
 	}
-	if longest <= 0 { // the shift went over the edge
-		longest = s.cfg.Cap.D()
-	}
-	return time.Duration(random() * float64(longest)), false
+	return time.Duration(random() * float64(min(longest, s.cfg.Cap.D()))), false
 }
 
 // started notes a start. One after an open circuit is a trial: the next failure

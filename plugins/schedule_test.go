@@ -36,4 +36,16 @@ func TestSchedule(t *testing.T) {
 		s.started(now, false)
 	}
 	step(time.Second, false)
+	now = now.Add(window)
+	for range cfg.MaxStarts {
+		s.started(now, false)
+	}
+	now = now.Add(window - 1)
+	if _, open := s.next(now); !open {
+		t.Errorf("next %v after %d starts: got it closed, want it open", window-1, cfg.MaxStarts)
+	}
+	now = now.Add(1)
+	step(time.Second, false)
+	s.random = func() float64 { return 0.5 }
+	step(time.Second/2, false)
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,6 +127,11 @@ func TestRestartsWhatEnds(t *testing.T) {
 	if err := p.Close(); err != nil || p.Status().State != stateStopped || p.Status().PID != 0 {
 		t.Errorf("Close: got %v, then %+v, want it stopped", err, p.Status())
 	}
+	for name, end := range map[string]*os.File{"stdout": g.process.stdout.file, "stderr": g.process.stderr.file, "lifeline": g.process.lifeline} {
+		if err := end.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%s after Close: got %v, want it closed already", name, err)
+		}
+	}
 	if _, err := p.use(); !errors.Is(err, errNotReady) {
 		t.Errorf("use after Close: got %v, want %v", err, errNotReady)
 	}
@@ -133,6 +139,60 @@ func TestRestartsWhatEnds(t *testing.T) {
 		t.Errorf("await after Close: got %v, want %v", err, errNotReady)
 	}
 	wantEmpty(t, tmp)
+}
+
+// TestRanForAWindow: the times between starts begin with base again.
+func TestRanForAWindow(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	cfg.Restart = quick(100)
+	cfg.Restart.Window = spi.Duration(time.Millisecond)
+	p, _ := opened(t, cfg)
+	for number := range uint64(3) {
+		g := next(t, p, number)
+		for time.Since(g.since) < cfg.Restart.Window.D() {
+			runtime.Gosched()
+		}
+		kill(t, g)
+	}
+	next(t, p, 3)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.schedule.tries; got != 1 {
+		t.Errorf("tries: got %d after each process ran for a window, want 1", got)
+	}
+}
+
+// TestRestartForgetsStarts: those before it do not open the circuit.
+func TestRestartForgetsStarts(t *testing.T) {
+	for _, running := range []bool{true, false} {
+		t.Run(fmt.Sprintf("running %t", running), func(t *testing.T) {
+			cfg, _ := asPlugin(t, "plugin")
+			cfg.Restart = quick(1)
+			p, _ := opened(t, cfg)
+			kill(t, next(t, p, 0))
+			g := next(t, p, 1)
+			want := 0
+			if !running {
+				kill(t, g)
+				awaitState(t, p, stateOpen)
+				want = 1 // the one that Restart makes
+			}
+			hash := strings.ToUpper(cfg.SHA256) // the same, and another text
+			if err := p.Restart(t.Context(), hash); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := len(p.schedule.starts); got != want {
+				t.Errorf("starts: got %d that count, want %d", got, want)
+			}
+			if p.sha256 != hash {
+				t.Errorf("hash of the next start: got %s, want %s", p.sha256, hash)
+			}
+		})
+	}
 }
 
 func TestCircuit(t *testing.T) {
