@@ -32,7 +32,7 @@ func TestStoppedPlugin(t *testing.T) {
 		t.Errorf("Configure: got %v, want that there was no answer in time", err)
 	}
 	next(t, p, 1)
-	t.Logf("a stopped process was replaced after %v", time.Since(start).Round(time.Millisecond))
+	t.Logf("row 19b: a stopped process was replaced after %v", time.Since(start).Round(time.Millisecond))
 	if got := p.Status().LastExit; !strings.Contains(got, "health checks in a row failed") {
 		t.Errorf("last exit: got %q, want that health checks failed", got)
 	}
@@ -79,7 +79,7 @@ func TestCrashes(t *testing.T) {
 	goroutines, files, heap := resources(t)
 	crash(crashes)
 	after, filesAfter, heapAfter := resources(t)
-	t.Logf("%d crashes in %v: goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d KiB", crashes, time.Since(start).Round(time.Second),
+	t.Logf("row 19a: %d crashes in %v: goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d KiB", crashes, time.Since(start).Round(time.Second),
 		goroutines, after, files, filesAfter, heap>>10, heapAfter>>10)
 	if after > goroutines+5 || filesAfter > files+5 || heapAfter > heap+1<<20 {
 		t.Errorf("got goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d, want them flat", goroutines, after, files, filesAfter, heap, heapAfter)
