@@ -20,15 +20,19 @@ func TestStoppedPlugin(t *testing.T) {
 	cfg.Restart, cfg.CallTimeout = quick(10), spi.Duration(200*time.Millisecond)
 	p, _ := opened(t, cfg)
 	g := next(t, p, 0)
-	if err := syscall.Kill(g.process.cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+	pid := g.process.cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
+	}
+	if status, err := syscall.Wait4(pid, nil, syscall.WUNTRACED, nil); err != nil || status != pid { // until it has stopped
+		t.Fatal(status, err)
 	}
 	start := time.Now()
 	if _, err := p.Configure(t.Context(), "loadbalancer", "first", nil); err == nil || !strings.Contains(err.Error(), "DeadlineExceeded") {
 		t.Errorf("Configure: got %v, want that there was no answer in time", err)
 	}
 	next(t, p, 1)
-	t.Logf("a stopped process was replaced after %v", time.Since(start).Round(time.Millisecond))
+	t.Logf("row 19b: a stopped process was replaced after %v", time.Since(start).Round(time.Millisecond))
 	if got := p.Status().LastExit; !strings.Contains(got, "health checks in a row failed") {
 		t.Errorf("last exit: got %q, want that health checks failed", got)
 	}
@@ -75,7 +79,7 @@ func TestCrashes(t *testing.T) {
 	goroutines, files, heap := resources(t)
 	crash(crashes)
 	after, filesAfter, heapAfter := resources(t)
-	t.Logf("%d crashes in %v: goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d KiB", crashes, time.Since(start).Round(time.Second),
+	t.Logf("row 19a: %d crashes in %v: goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d KiB", crashes, time.Since(start).Round(time.Second),
 		goroutines, after, files, filesAfter, heap>>10, heapAfter>>10)
 	if after > goroutines+5 || filesAfter > files+5 || heapAfter > heap+1<<20 {
 		t.Errorf("got goroutines %d -> %d, descriptors %d -> %d, heap %d -> %d, want them flat", goroutines, after, files, filesAfter, heap, heapAfter)

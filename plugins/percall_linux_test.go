@@ -177,7 +177,7 @@ func (s marked) Decode(data []byte, v any) error {
 
 // withPerCall opens the plugin of the tests that is asked for every call, with a
 // catalog that has the built-in extensions and its own.
-func withPerCall(t *testing.T, change func(*spi.PluginConfig)) (*Plugin, *spi.Catalog, *logtest.Hook) {
+func withPerCall(t testing.TB, change func(*spi.PluginConfig)) (*Plugin, *spi.Catalog, *logtest.Hook) {
 	t.Helper()
 	cfg, _ := asPlugin(t, "per call")
 	cfg.PerCall = true

@@ -21,7 +21,7 @@ import (
 
 // asPlugin returns the configuration of this test binary in a role, in a directory
 // and with a TMPDIR of its own.
-func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
+func asPlugin(t testing.TB, role string) (cfg spi.PluginConfig, tmp string) {
 	t.Helper()
 	sum, err := ownSum()
 	if err != nil {
@@ -35,13 +35,16 @@ func asPlugin(t *testing.T, role string) (cfg spi.PluginConfig, tmp string) {
 	if err := copyOf(os.Args[0], path); err != nil {
 		t.Fatal(err)
 	}
-	if tmp, err = os.MkdirTemp("", "p"); err != nil { // short enough for a socket
+	if tmp, err = os.MkdirTemp(tempDir, "p"); err != nil { // short enough for a socket
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	t.Setenv("TMPDIR", tmp)
 	return spi.PluginConfig{Name: "acme", Path: path, SHA256: sum, StartTimeout: spi.Duration(time.Minute), CallTimeout: spi.Duration(30 * time.Second), Env: map[string]string{roleEnv: role, "GORACE": "atexit_sleep_ms=0"}}, tmp
 }
+
+// tempDir is that of the tests, before one of them has a TMPDIR of its own.
+var tempDir = os.TempDir()
 
 func quiet() logrus.FieldLogger {
 	log := logrus.New()

@@ -13,14 +13,14 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-func closeIt(t *testing.T, v any) {
+func closeIt(t testing.TB, v any) {
 	t.Helper()
 	if err := v.(io.Closer).Close(); err != nil {
 		t.Errorf("Close of %T: got %v, want nothing", v, err)
 	}
 }
 
-func openProxy(t *testing.T, cat *spi.Catalog, with string) spi.Wrapper {
+func openProxy(t testing.TB, cat *spi.Catalog, with string) spi.Wrapper {
 	t.Helper()
 	log, _ := logger()
 	p, err := cat.Proxies.Open(t.Context(), spi.Env{Log: log}, spi.Ref{Use: "desk", With: spi.Raw{JSON: []byte(with)}})

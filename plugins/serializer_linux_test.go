@@ -15,7 +15,7 @@ import (
 	"github.com/bhrpc/bhrpc/spi/spitest"
 )
 
-func openSerializer(t *testing.T, cat *spi.Catalog, with string) spi.Serializer {
+func openSerializer(t testing.TB, cat *spi.Catalog, with string) spi.Serializer {
 	t.Helper()
 	log, _ := logger()
 	s, err := cat.Serializers.Open(t.Context(), spi.Env{Log: log}, spi.Ref{Use: "marked", With: spi.Raw{JSON: []byte(with)}})
