@@ -155,6 +155,10 @@ func TestRoomSweeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.lock.Close() // as the end of its host does
+	open, link := filepath.Join(base, roomPrefix+"open"), filepath.Join(base, roomPrefix+"link")
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(filepath.Join(open, roomLock), nil, 0o600), os.Symlink(open, link)); err != nil {
+		t.Fatal(err)
+	}
 	next, err := openRoom(base)
 	if err != nil {
 		t.Fatal(err)
@@ -168,12 +172,20 @@ func TestRoomSweeps(t *testing.T) {
 			t.Errorf("room %s: got there %t, want %t", r.name, got, r.want)
 		}
 	}
+	for _, other := range []string{open, link} {
+		if !exists(other) {
+			t.Errorf("%s: got it removed, want it left alone: anybody may have made it", other)
+		}
+	}
 	for _, r := range []*room{alive, next} {
 		if info, err := os.Stat(r.dir); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("room: got %v, %v, want mode 0700", info, err)
 		}
 		if err := r.Close(); err != nil || exists(r.dir) {
 			t.Errorf("Close: got %v, there %t, want it gone", err, exists(r.dir))
+		}
+		if err := r.lock.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("lock after Close: got %v, want it closed already", err)
 		}
 	}
 	if _, err := openRoom(base + strings.Repeat("/long", 20)); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
