@@ -68,8 +68,10 @@ func TestDrain(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				g := &generation{process: &process{exited: make(chan struct{})}}
-				if !g.hold() || !g.hold() {
-					t.Fatal("hold: got false, want a use")
+				for range 2 {
+					if !g.hold() {
+						t.Fatal("hold: got false, want a use")
+					}
 				}
 				g.release()
 				drained := make(chan struct{})

@@ -77,7 +77,7 @@ var roles = map[string]func(){
 	"heartbeats":    serveHeartbeats,
 	"registry":      serveRegistry,
 	"handshake in noise": func() {
-		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\nafter\n")
+		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\n1|1|unix|/another/socket|grpc|cert\nafter\n")
 	},
 }
 

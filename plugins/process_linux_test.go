@@ -88,6 +88,7 @@ func TestProcessEnds(t *testing.T) {
 			if got := <-lines; got != "started" {
 				t.Fatalf("first line: got %q, want %q", got, "started")
 			}
+			wantEnds(t, p.ends)
 			if group, err := syscall.Getpgid(p.cmd.Process.Pid); err != nil || group != p.cmd.Process.Pid {
 				t.Errorf("process group: got %d, %v, want its own, %d", group, err, p.cmd.Process.Pid)
 			}
@@ -170,11 +171,38 @@ func TestProcessPassesOnTheHandshakeAlone(t *testing.T) {
 }
 
 func TestProcessCannotStart(t *testing.T) {
-	p, err := newProcess(exec.Command(t.TempDir()+"/missing"), spi.PluginLimits{NoFile: 77}, func([]byte) {})
-	if err != nil {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/forbidden", []byte("#!/bin/sh\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Start(context.Background()); err == nil || !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Start of a missing program: got %v, want %v", err, os.ErrNotExist)
+	tests := []struct {
+		name, program string
+		want          error
+		text          string
+	}{
+		{"missing", "/missing", os.ErrNotExist, "/missing"},
+		{"not to be executed", "/forbidden", os.ErrPermission, "must not be mounted noexec"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := newProcess(exec.Command(dir+tt.program), spi.PluginLimits{NoFile: 77}, func([]byte) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Start(context.Background()); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("Start: got %v, want %v with %q", err, tt.want, tt.text)
+			}
+			wantEnds(t, append(p.ends, p.stdout.file, p.stderr.file, p.lifeline))
+		})
+	}
+}
+
+// wantEnds checks that files are closed.
+func wantEnds(t *testing.T, files []*os.File) {
+	t.Helper()
+	for i, file := range files {
+		if err := file.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("end %d of the pipes: got it open (%v), want it closed", i, err)
+		}
 	}
 }

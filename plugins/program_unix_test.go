@@ -101,6 +101,42 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// owned is what the system says of a file.
+type owned struct {
+	fs.FileInfo
+	mode fs.FileMode
+	user int
+}
+
+func (f owned) Mode() fs.FileMode { return f.mode }
+func (f owned) IsDir() bool       { return f.mode.IsDir() }
+func (f owned) Sys() any          { return &syscall.Stat_t{Uid: uint32(f.user)} }
+
+func TestCheckOwner(t *testing.T) {
+	own, other := os.Getuid(), os.Getuid()+1
+	tests := []struct {
+		name string
+		file owned
+		want string // part of the error; "": none
+	}{
+		{"own", owned{mode: 0o755, user: own}, ""},
+		{"of root", owned{mode: 0o755, user: 0}, ""},
+		{"of another", owned{mode: 0o755, user: other}, "belongs to user"},
+		{"directory for all, of another", owned{mode: fs.ModeDir | fs.ModeSticky | 0o777, user: other}, "belongs to user"},
+		{"directory for all, of root", owned{mode: fs.ModeDir | fs.ModeSticky | 0o777, user: 0}, ""},
+		{"directory for all, of root, in which all may remove", owned{mode: fs.ModeDir | 0o777, user: 0}, "others may write"},
+		{"sticky file", owned{mode: fs.ModeSticky | 0o777, user: 0}, "others may write"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := checkOwner("/x", tt.file)
+			if (err == nil) != (tt.want == "") || err != nil && (!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 func TestRoomSweeps(t *testing.T) {
 	base, err := os.MkdirTemp("", "r") // short enough for a socket
 	if err != nil {
@@ -119,6 +155,10 @@ func TestRoomSweeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead.lock.Close() // as the end of its host does
+	open, link := filepath.Join(base, roomPrefix+"open"), filepath.Join(base, roomPrefix+"link")
+	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(filepath.Join(open, roomLock), nil, 0o600), os.Symlink(open, link)); err != nil {
+		t.Fatal(err)
+	}
 	next, err := openRoom(base)
 	if err != nil {
 		t.Fatal(err)
@@ -132,12 +172,20 @@ func TestRoomSweeps(t *testing.T) {
 			t.Errorf("room %s: got there %t, want %t", r.name, got, r.want)
 		}
 	}
+	for _, other := range []string{open, link} {
+		if !exists(other) {
+			t.Errorf("%s: got it removed, want it left alone: anybody may have made it", other)
+		}
+	}
 	for _, r := range []*room{alive, next} {
 		if info, err := os.Stat(r.dir); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("room: got %v, %v, want mode 0700", info, err)
 		}
 		if err := r.Close(); err != nil || exists(r.dir) {
 			t.Errorf("Close: got %v, there %t, want it gone", err, exists(r.dir))
+		}
+		if err := r.lock.Close(); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("lock after Close: got %v, want it closed already", err)
 		}
 	}
 	if _, err := openRoom(base + strings.Repeat("/long", 20)); err == nil || !strings.Contains(err.Error(), "TMPDIR") {

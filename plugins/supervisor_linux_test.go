@@ -168,10 +168,11 @@ func TestRestartForgetsStarts(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		t.Run(fmt.Sprintf("running %t", running), func(t *testing.T) {
 			cfg, _ := asPlugin(t, "plugin")
-			cfg.Restart = quick(1)
+			cfg.Restart = quick(2)
 			p, _ := opened(t, cfg)
 			kill(t, next(t, p, 0))
-			g := next(t, p, 1)
+			kill(t, next(t, p, 1))
+			g := next(t, p, 2)
 			want := 0
 			if !running {
 				kill(t, g)

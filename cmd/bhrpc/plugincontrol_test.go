@@ -92,7 +92,7 @@ audit    -                        backoff  -      0       -        -         /op
 func TestPluginInspect(t *testing.T) {
 	quiet(t)
 	hosting(t, os.Getpid(), running, failing)
-	want := fmt.Sprintf(`plugin      nearest of bhrpc.test, process %d
+	want := fmt.Sprintf(`plugin      nearest of %s, process %d
 path        /opt/nearest
 state       ready for 12.0s
 process     41237, generation 1
@@ -112,7 +112,7 @@ heartbeat     slow      0       -         0           -
 last lines that it printed:
   one
   two?
-`, os.Getpid(), helloHash)
+`, filepath.Base(os.Args[0]), os.Getpid(), helloHash)
 	if status, stdout, stderr := execute(t, "no address", "plugin", "inspect", "nearest"); status != 0 || stdout != want || stderr != "" {
 		t.Errorf("got %d, %s\n%s\nwant\n%s", status, stderr, stdout, want)
 	}
