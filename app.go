@@ -27,6 +27,7 @@ type App struct {
 	consumer *core.Consumer // nil: the configuration names nobody to call
 	binder   spi.Proxy      // set if consumer is
 
+	plugins spi.Plugins     // nil: the configuration has none
 	control *control.Server // nil: nobody can look in
 	close   func() error    // what Close does, once
 
@@ -162,7 +163,7 @@ func (a *App) listenControl(runtimeDir string) {
 	if a.cfg.c.Control != config.On {
 		return
 	}
-	server, err := control.Listen(control.Directories(runtimeDir), a.conns)
+	server, err := control.Listen(control.Directories(runtimeDir), control.App{Conns: a.conns, Plugins: a.Plugins, Restart: a.RestartPlugin})
 	switch {
 	case err == nil:
 		a.control = server
@@ -271,7 +272,7 @@ func (a *App) drain() error {
 // others, ends the consumer, and closes the extensions, the last opened first. New
 // calls fail with UNAVAILABLE; calls under way finish within
 // consumer.drain_timeout, and then fail with UNAVAILABLE too, which the error counts.
-// It is safe to call twice; both calls wait, and say the same.
+// The plugins end last. It is safe to call twice; both calls wait, and say the same.
 func (a *App) Close() error { return a.close() }
 
 func (a *App) shutDown() error {
@@ -290,5 +291,8 @@ func (a *App) shutDown() error {
 		errs = append(errs, closer.Close())
 	}
 	errs = append(errs, a.control.Close())
+	if a.plugins != nil {
+		errs = append(errs, a.plugins.Close())
+	}
 	return errors.Join(errs...)
 }

@@ -426,7 +426,7 @@ func TestExplain(t *testing.T) {
 	t.Setenv("BHRPC_CONSUMER_TIMEOUT", "2s")
 	cfg, _ := load(t, map[string]any{"consumer.loadbalancer": "robin"})
 	var table, keys strings.Builder
-	if err := errors.Join(cfg.Explain(&table), cfg.ExplainKeys(&keys)); err != nil {
+	if err := errors.Join(cfg.Explain(t.Context(), &table), cfg.ExplainKeys(&keys)); err != nil {
 		t.Fatal(err)
 	}
 	want := `KEY                     VALUE                 FROM      PROVIDED BY

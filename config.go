@@ -71,7 +71,7 @@ func catalog(options []Option) (*spi.Catalog, error) {
 	return cat, errors.Join(errs...)
 }
 
-// Open makes an App of the configuration: it resolves and opens every extension
+// Open makes an App of the configuration: it starts the plugins, resolves and opens every extension
 // that is named, and begins to connect if there is somebody to connect to. ctx
 // bounds Open only. With BHRPC_EXPLAIN=1 in the environment it prints
 // [Config.Explain] on standard error first, with BHRPC_EXPLAIN=all every key.
@@ -83,19 +83,25 @@ func (c *Config) Open(ctx context.Context, options ...Option) (*App, error) {
 	return app, nil
 }
 
+// logger returns what the App logs to.
+func (c *Config) logger() (logrus.FieldLogger, error) {
+	if c.Log != nil {
+		return c.Log, nil
+	}
+	return newLogger(c.c.Log, os.Stderr)
+}
+
 func (c *Config) open(ctx context.Context, options []Option) (*App, error) {
 	cat, err := catalog(options)
 	if err != nil {
 		return nil, err
 	}
-	app := &App{cfg: c, cat: cat, log: c.Log}
+	app := &App{cfg: c, cat: cat}
 	app.close = sync.OnceValue(app.shutDown)
-	if app.log == nil {
-		if app.log, err = newLogger(c.c.Log, os.Stderr); err != nil {
-			return nil, err
-		}
+	if app.log, err = c.logger(); err != nil {
+		return nil, err
 	}
-	if err := errors.Join(c.c.Validate(), c.check(cat)); err != nil {
+	if app.plugins, err = c.resolve(ctx, app.log, cat); err != nil {
 		return nil, err
 	}
 	switch os.Getenv("BHRPC_EXPLAIN") {

@@ -79,23 +79,40 @@ func (c *Config) offered(list string, names []string) []spi.Ref {
 
 // Explain writes which extension every key chose, where the key was set, who
 // provides the extension, and its configuration in force. It opens and dials
-// nothing. Errors are those of the configuration, and of w.
-func (c *Config) Explain(w io.Writer, options ...Option) error {
-	return c.explain(w, options, c.writeChoices)
-}
-
-// ExplainKeys writes every other key: its value and where it was set.
-func (c *Config) ExplainKeys(w io.Writer, options ...Option) error {
-	return c.explain(w, options, func(w io.Writer, _ *spi.Catalog) error { return c.writeKeys(w) })
-}
-
-func (c *Config) explain(w io.Writer, options []Option, write func(io.Writer, *spi.Catalog) error) error {
-	cat, err := catalog(options)
-	if err == nil {
-		err = errors.Join(c.c.Validate(), c.check(cat))
+// nothing; plugins are started, since nobody else knows what they bring, and ended
+// again. ctx bounds it. Errors are those of the configuration, and of w.
+func (c *Config) Explain(ctx context.Context, w io.Writer, options ...Option) error {
+	if err := c.explain(ctx, w, options); err != nil {
+		return fmt.Errorf("bhrpc: %w", err)
 	}
+	return nil
+}
+
+func (c *Config) explain(ctx context.Context, w io.Writer, options []Option) (err error) {
+	cat, err := catalog(options)
+	if err != nil {
+		return err
+	}
+	log, err := c.logger()
+	if err != nil {
+		return err
+	}
+	plugins, err := c.resolve(ctx, log, cat)
+	if err != nil {
+		return err
+	}
+	if plugins != nil {
+		defer func() { err = errors.Join(err, plugins.Close()) }()
+	}
+	return c.writeChoices(w, cat)
+}
+
+// ExplainKeys writes every other key: its value and where it was set. Names of
+// extensions are not looked up. Errors are those of the configuration, and of w.
+func (c *Config) ExplainKeys(w io.Writer) error {
+	err := c.c.Validate()
 	if err == nil {
-		err = write(w, cat)
+		err = c.writeKeys(w)
 	}
 	if err != nil {
 		return fmt.Errorf("bhrpc: %w", err)
@@ -169,6 +186,9 @@ func pulseInForce(cat *spi.Catalog, c choice) (string, error) {
 	strategy, err := cat.Heartbeats.Open(context.Background(), spi.Env{Role: c.role}, c.ref)
 	if err != nil {
 		return "", err
+	}
+	if closer, ok := strategy.(io.Closer); ok { // one of a plugin
+		defer closer.Close()
 	}
 	timing := strategy.Timing()
 	if timing.Interval == 0 {

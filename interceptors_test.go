@@ -121,7 +121,7 @@ consumer.interceptors.1   access-log     PATH:5   built-in   level=debug
 				t.Fatal(err)
 			}
 			var out strings.Builder
-			err = cfg.Explain(&out)
+			err = cfg.Explain(t.Context(), &out)
 			if err == nil && tt.err != "" || err != nil && (tt.err == "" || !strings.Contains(err.Error(), strings.ReplaceAll(tt.err, "PATH", path))) {
 				t.Errorf("got error %v, want %q", err, tt.err)
 			}

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, bhrpc.Serve(stuck{}))
 		os.Exit(3)
 	}
+	if role := os.Getenv(pluginRole); role != "" { // this is the plugin of a test
+		playPlugin(role)
+	}
 	dir, err := os.MkdirTemp("", "bhrpc-test")
 	if err == nil {
 		err = os.Setenv("XDG_RUNTIME_DIR", dir)

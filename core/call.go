@@ -130,7 +130,11 @@ func (s *callState) pickOf(now *snapshot, usable spi.Bitmap) (int, error) {
 	s.info.Usable, s.info.Now = usable, s.target.consumer.now()
 	i, err := now.picker.Pick(&s.info)
 	if err != nil {
-		return 0, &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
+		failure := &spi.Error{Code: spi.CodeOf(err), Phase: spi.PhasePick, Sent: spi.SentNo, Message: err.Error(), Cause: err}
+		if chosen, ok := err.(*spi.Error); ok {
+			failure.Message, failure.Hint = chosen.Message, chosen.Hint
+		}
+		return 0, failure
 	}
 	if n := len(now.endpoints); i < 0 || i >= n || !usable.Has(i) {
 		return 0, &spi.Error{Code: spi.Internal, Phase: spi.PhasePick, Sent: spi.SentNo,
@@ -249,7 +253,7 @@ func (s *callState) overloaded() bool {
 func (s *callState) encode() error {
 	b := newBuffer(smallest)
 	b.b = b.b[:headroom]
-	fail := func(code spi.Code, format string, args ...any) error {
+	fail := func(code spi.Code, format string, args ...any) *spi.Error {
 		b.release()
 		return &spi.Error{Code: code, Phase: spi.PhaseEncode, Sent: spi.SentNo, Message: fmt.Sprintf(format, args...)}
 	}
@@ -265,7 +269,7 @@ func (s *callState) encode() error {
 	s.out.metadata = len(b.b) - headroom
 	var err error
 	if b.b, s.flags, err = appendArgs(b.b, s.target.consumer.cfg.Serializer, s.call.Args); err != nil {
-		return fail(spi.InvalidArgument, "%v", err)
+		return blame(fail(spi.InvalidArgument, "%v", err), err)
 	}
 	s.out.payload = b
 	return nil
@@ -324,7 +328,7 @@ func (s *callState) finish(ctx context.Context) error {
 	}
 	defer plain.release()
 	if err := s.target.consumer.cfg.Serializer.Decode(plain.body, s.call.Reply); err != nil {
-		return s.badAnswer("result: %v", err)
+		return blame(s.badAnswer("result: %v", err), err)
 	}
 	return nil
 }

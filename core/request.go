@@ -94,7 +94,7 @@ func (r *request) decode(args spi.Args) error {
 	}
 	if !isList {
 		if err := r.offer.Decode(body, args.At(0)); err != nil {
-			return r.target.invalid("argument 1: %v", err)
+			return blame(r.target.invalid("argument 1: %v", err), err)
 		}
 		return nil
 	}
@@ -104,7 +104,7 @@ func (r *request) decode(args spi.Args) error {
 			err = r.offer.Decode(arg, args.At(i))
 		}
 		if err != nil {
-			return r.target.invalid("argument %d: %v", i+1, err)
+			return blame(r.target.invalid("argument %d: %v", i+1, err), err)
 		}
 	}
 	if err := list.End(); err != nil {
@@ -147,7 +147,7 @@ func (r *request) answer() error {
 		var err error
 		if b.b, err = r.offer.Append(b.b, r.call.Reply); err != nil {
 			b.release()
-			return &spi.Error{Code: spi.Internal, Phase: spi.PhaseEncode, Message: "result: " + err.Error()}
+			return blame(&spi.Error{Code: spi.Internal, Phase: spi.PhaseEncode, Message: "result: " + err.Error()}, err)
 		}
 	}
 	r.conn.packs.pack(&r.reply)

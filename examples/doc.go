@@ -5,4 +5,7 @@
 //	go run ./examples/config     one program under three configuration files
 //	go run ./examples/custom     a load balancer of one's own, chosen by key
 //	go run ./examples/heartbeat  a provider and a consumer, each stopped and found dead
+//	go run ./examples/plugins    four plugins, built and chosen by key
+//
+// The directories plugin-* are modules of their own: the plugins that come with bhrpc.
 package examples

@@ -1,10 +1,16 @@
 // Package plugins runs extensions that live in programs of their own.
 //
-// It is where the loader, the supervisor and the author's side of plugin processes
-// go, and the only importer of hashicorp/go-plugin and gRPC. None of it is here
-// yet: in this version an extension is linked into the program that uses it.
+// [Loader] starts what the configuration lists, and is the option of bhrpc.Open for it;
+// [Open] checks, starts and asks one plugin process on the host's side; [Serve] is all
+// that the author of one calls, with a catalog filled as for extensions that are
+// linked in. [Plugin.Register] makes its extensions those of the host: the host picks
+// locally by the plugin's plans, judges connections by its decisions within bounds,
+// follows its sets of endpoints, and asks its proxies and serializers for every call.
+// docs/plugins.md draws it.
 //
-// The contracts that plugin processes will implement are in package spi already
-// (Planner, Hooks); an extension written with their adapters today will move into
-// a process without a change.
+// Invariant: whatever Open started and made has ended and is gone when Close
+// returns, also if the process is stopped or a child of it holds its pipes. Only a
+// child that left the process group of its plugin lives on.
+//
+// It is the only importer of hashicorp/go-plugin and gRPC.
 package plugins

@@ -26,8 +26,8 @@ func TestCatalog(t *testing.T) {
 		t.Errorf("List of a new catalog: got %v, want nothing", got)
 	}
 	points := reflect.ValueOf(cat).Elem()
-	if points.NumField() != len(kinds) {
-		t.Fatalf("got %d points, want %d: add the new one here", points.NumField(), len(kinds))
+	if points.NumField() != len(kinds)+1 { // the PluginLoader is no point
+		t.Fatalf("got %d points, want %d: add the new one here", points.NumField()-1, len(kinds))
 	}
 	for i, want := range kinds {
 		point, ok := points.Field(i).Interface().(interface{ Kind() string })
@@ -56,5 +56,24 @@ func TestCatalog(t *testing.T) {
 	}
 	if got := spi.NewCatalog().List(); len(got) != 0 {
 		t.Errorf("List of another catalog: got %v, want nothing", got)
+	}
+}
+
+func TestCatalogResolve(t *testing.T) {
+	cat := spi.NewCatalog()
+	if err := cat.Serializers.Add(spi.Info{Name: "blob", Source: "plugin acme", AnyKeys: true}, func(context.Context, spi.Env, []byte) (spi.Serializer, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	found, err := cat.Resolve("serializer", spi.Ref{Use: "blob", With: spi.Raw{JSON: []byte(`{"anything": 1}`)}})
+	if err != nil || found.Info.Source != "plugin acme" {
+		t.Errorf("got %+v, %v, want blob, any of its keys accepted", found, err)
+	}
+	if _, err := cat.Resolve("teapot", spi.Ref{Use: "blob"}); !errors.Is(err, spi.ErrUnknown) {
+		t.Errorf("unknown kind: got %v, want %v", err, spi.ErrUnknown)
+	}
+	cat.Absent("late", errors.New("no such file"))
+	_, err = cat.Resolve("loadbalancer", spi.Ref{Use: "zoned"})
+	if want := `plugin "late", which is optional, did not start: no such file`; !errors.Is(err, spi.ErrUnknown) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want it to say %s", err, want)
 	}
 }

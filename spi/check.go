@@ -28,6 +28,9 @@ func (r Ref) check(info Info) error {
 	if start := w.next(); start != json.Delim('{') {
 		return r.errorf(ErrInvalid, "configuration of %s: want keys and values, not %s", owner, describe(start))
 	}
+	if info.AnyKeys {
+		return nil
+	}
 	w.prefix, w.at, w.places = "with.", r.At, r.With.At
 	if r.Key != "" {
 		w.prefix = r.Key + ".with."

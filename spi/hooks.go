@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"time"
 )
 
@@ -56,13 +57,22 @@ type Outcome struct {
 	Message  string   `json:"message,omitempty"` // of the error
 }
 
-// FromHooks returns a [Wrapper] that asks h around each invocation.
+// FromHooks returns a [Wrapper] that asks h around each invocation. It implements
+// io.Closer, which closes h if h does.
 func FromHooks(h Hooks) Proxy { return hooked{h} }
 
 type hooked struct{ hooks Hooks }
 
 // Hooks returns the inner contract, which is what crosses a process boundary.
 func (p hooked) Hooks() Hooks { return p.hooks }
+
+// Close closes the hooks.
+func (p hooked) Close() error {
+	if closer, ok := p.hooks.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
 
 func (p hooked) Bind(any, Invoker) error {
 	return errors.New("this proxy only wraps invocations; another one must bind")

@@ -192,3 +192,21 @@ func TestVerdictJSON(t *testing.T) {
 		})
 	}
 }
+
+type closingHooks struct {
+	spi.Hooks
+	closed int
+}
+
+func (h *closingHooks) Close() error { h.closed++; return errors.New("closed") }
+
+// TestHooksClose: the wrapper closes hooks that can be closed.
+func TestHooksClose(t *testing.T) {
+	h := new(closingHooks)
+	if err := spi.FromHooks(h).(io.Closer).Close(); h.closed != 1 || err == nil || err.Error() != "closed" {
+		t.Errorf("Close: got %d, %v, want one and its error", h.closed, err)
+	}
+	if err := spi.FromHooks(struct{ spi.Hooks }{}).(io.Closer).Close(); err != nil {
+		t.Errorf("Close of hooks that cannot be closed: got %v, want nothing", err)
+	}
+}

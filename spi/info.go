@@ -21,6 +21,8 @@ type Info struct {
 	Source  string   `json:"source"`  // "built-in", "package example.org/you/nearest" or "plugin acme"
 	Aliases []string `json:"aliases"` // other names, sorted
 	Fields  []Field  `json:"fields"`  // accepted configuration keys, in declaration order
+
+	AnyKeys bool `json:"any_keys,omitempty"` // nobody knows the Fields yet: every key is accepted
 }
 
 // Field describes one configuration key of an extension.

@@ -46,13 +46,13 @@ const (
 	planTimeout = 2 * time.Second // a planner that takes longer has failed
 )
 
-// FromPlanner returns a LoadBalancer that picks by p's plans. It asks for a plan
-// at every Build and, while calls are made, once per second, unless the last
-// request is still under way. When p fails, the last good plan stays in use: of
-// endpoints that it does not know the own weight counts. That p fails, and that it
-// answers again, goes to env.Log. The result implements io.Closer; Close ends a
-// request for a plan that is under way and waits for it; pickers work on by their
-// last plans.
+// FromPlanner returns a LoadBalancer that picks by p's plans; its pickers implement
+// [PlannedPicker]. It asks for a plan at every Build and, while calls are made, once
+// per second, unless the last request is still under way. When p fails, the last good
+// plan stays in use: of endpoints that it does not know the own weight counts. That p
+// fails, and that it answers again, goes to env.Log. The result implements io.Closer;
+// Close ends a request for a plan that is under way and waits for it; pickers work on
+// by their last plans.
 func FromPlanner(p Planner, env Env) LoadBalancer {
 	b := &plannedBalancer{planner: p, log: env.Log}
 	if b.log == nil {
@@ -60,6 +60,24 @@ func FromPlanner(p Planner, env Env) LoadBalancer {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
+}
+
+// Basis says what a [PlannedPicker] picks by. A greater one is better.
+type Basis uint32
+
+// What a PlannedPicker may pick by.
+const (
+	OwnWeights Basis = iota // the endpoints' own weights: there is no plan that knows any of them
+	LastPlan                // the last good plan: the last request for one failed
+	FreshPlan               // the answer to the last request
+)
+
+// PlannedPicker is what the load balancer of [FromPlanner] builds.
+type PlannedPicker interface {
+	Picker
+
+	// Basis returns what Pick goes by now. It may change at any time.
+	Basis() Basis
 }
 
 type plannedBalancer struct {
@@ -80,24 +98,31 @@ func (b *plannedBalancer) Planner() Planner { return b.planner }
 
 func (b *plannedBalancer) Build(endpoints []Endpoint) (Picker, error) {
 	p := &plannedPicker{balancer: b, endpoints: endpoints}
+	basis := FreshPlan
 	table, err := p.plan(0)
 	if err != nil {
-		if table, err = NewWeightedPicker(b.remembered(endpoints)); err != nil {
+		var weights []int
+		weights, basis = b.remembered(endpoints)
+		if table, err = NewWeightedPicker(weights); err != nil {
 			return nil, err
 		}
 	}
 	p.table.Store(table)
+	p.basis.Store(uint32(basis))
 	return p, nil
 }
 
-// remembered returns weights for endpoints without asking the planner.
-func (b *plannedBalancer) remembered(endpoints []Endpoint) []int {
+// remembered returns weights for endpoints without asking the planner, and what they
+// are.
+func (b *plannedBalancer) remembered(endpoints []Endpoint) ([]int, Basis) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	weights, sum := make([]int, len(endpoints)), 0
+	weights, sum, basis := make([]int, len(endpoints)), 0, OwnWeights
 	for i, e := range endpoints {
 		w, known := b.planned[e.Address]
-		if !known {
+		if known {
+			basis = LastPlan
+		} else {
 			w = max(e.Weight, 1)
 		}
 		weights[i] = w
@@ -108,7 +133,7 @@ func (b *plannedBalancer) remembered(endpoints []Endpoint) []int {
 			weights[i] = 1
 		}
 	}
-	return weights
+	return weights, basis
 }
 
 // note remembers how a request ended and logs a change for the worse or better.
@@ -148,6 +173,7 @@ type plannedPicker struct {
 	balancer  *plannedBalancer
 	endpoints []Endpoint
 	table     atomic.Pointer[WeightedPicker] // the last good plan; never nil
+	basis     atomic.Uint32                  // a Basis: what table is
 	due       atomic.Int64                   // when the next renewal may start, on the clock of CallInfo; 0 before the first Pick
 	renewing  atomic.Bool                    // a renewal is under way: a slow one must not overwrite the next
 }
@@ -171,11 +197,18 @@ func (p *plannedPicker) renew(now time.Duration) {
 	}
 	b.renewals.Go(func() {
 		defer p.renewing.Store(false)
-		if table, err := p.plan(now); err == nil {
-			p.table.Store(table)
+		table, err := p.plan(now)
+		if err != nil {
+			p.basis.CompareAndSwap(uint32(FreshPlan), uint32(LastPlan))
+			return
 		}
+		p.table.Store(table)
+		p.basis.Store(uint32(FreshPlan))
 	})
 }
+
+// Basis implements [PlannedPicker].
+func (p *plannedPicker) Basis() Basis { return Basis(p.basis.Load()) }
 
 // plan asks the planner once and checks the answer.
 func (p *plannedPicker) plan(now time.Duration) (*WeightedPicker, error) {

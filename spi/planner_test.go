@@ -406,3 +406,56 @@ func (*planner) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) {
 	}
 	return spi.Plan{Weights: weights}, nil
 }
+
+// TestPlannedPickerBasis: a picker says what it goes by.
+func TestPlannedPickerBasis(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail bool
+		lb := spi.FromPlanner(plans(func(_ context.Context, stats spi.Stats) (spi.Plan, error) {
+			if fail {
+				return spi.Plan{}, errors.New("no idea")
+			}
+			return only(0, len(stats.Endpoints)), nil
+		}), spi.Env{})
+		defer lb.(io.Closer).Close()
+		list := endpoints(3)
+		build := func(endpoints []spi.Endpoint) spi.PlannedPicker {
+			p, err := lb.Build(endpoints)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p.(spi.PlannedPicker)
+		}
+		now := time.Second
+		renew := func(p spi.Picker) {
+			for range 2 {
+				pick(t, p, now)
+				now += time.Second
+				synctest.Wait()
+			}
+		}
+		check := func(when string, p spi.PlannedPicker, want spi.Basis) {
+			t.Helper()
+			if got := p.Basis(); got != want {
+				t.Errorf("%s: got %d, want %d", when, got, want)
+			}
+		}
+		fail = true
+		p := build(list[:2])
+		check("before the first plan", p, spi.OwnWeights)
+		renew(p)
+		check("after another failure", p, spi.OwnWeights)
+		fail = false
+		renew(p)
+		check("with a plan", p, spi.FreshPlan)
+		check("built with a plan", build(list[:2]), spi.FreshPlan)
+		fail = true
+		renew(p)
+		check("after a failure", p, spi.LastPlan)
+		check("built after a failure, one endpoint known", build(list[1:]), spi.LastPlan)
+		check("built after a failure, none known", build(list[2:]), spi.OwnWeights)
+		fail = false
+		renew(p)
+		check("with a plan again", p, spi.FreshPlan)
+	})
+}

@@ -46,6 +46,7 @@ type Point[T any] struct {
 	aliases map[string]string // alias → name
 	refused map[string]string // name → why
 	linked  map[string]string // known name that is not linked in → import path
+	missing []string          // what else to say of a name that is unknown
 }
 
 type extension[T any] struct {
@@ -224,6 +225,13 @@ func (p *Point[T]) Elsewhere(name, importPath string) {
 	p.linked[name] = importPath
 }
 
+// absent adds to what is said of a name that is unknown.
+func (p *Point[T]) absent(note string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.missing = append(p.missing, note)
+}
+
 // Resolved is an extension that was found and whose configuration is good.
 type Resolved struct {
 	Info   Info
@@ -285,6 +293,9 @@ func (p *Point[T]) find(ref Ref) (extension[T], error) {
 		known = []string{"none"}
 	}
 	message += fmt.Sprintf("\n  known: %s      plugins loaded: %s", strings.Join(known, ", "), p.plugins())
+	for _, note := range p.missing {
+		message += "\n  " + note
+	}
 	return extension[T]{}, ref.errorf(ErrUnknown, "%s", message)
 }
 

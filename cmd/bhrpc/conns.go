@@ -49,7 +49,8 @@ A process with control: off is not shown.`,
 	return cmd
 }
 
-// nothingError is that there is nothing to show, as opposed to wrong use.
+// nothingError is that there is nothing to show, or that a process refused to do what it
+// was asked to, as opposed to wrong use.
 type nothingError string
 
 func (e nothingError) Error() string { return "bhrpc: " + string(e) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"github.com/bhrpc/bhrpc/internal/drill"
@@ -45,6 +46,11 @@ changes the strategy and not the promise.`,
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				cfg := cfg
 				cfg.Kind = kind.Name
+				program, err := os.Executable()
+				if err != nil {
+					return err
+				}
+				cfg.Plugin = []string{program, cmd.Parent().Name(), servePlugin}
 				passed, err := drill.Run(cmd.Context(), cfg, cmd.OutOrStdout())
 				if err == nil && !passed {
 					err = errDrill
@@ -53,8 +59,15 @@ changes the strategy and not the promise.`,
 			},
 		})
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use: servePlugin, Hidden: true, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return drill.ServePlugin() },
+	})
 	return cmd
 }
+
+// servePlugin is the command that the drill kill-plugin runs as a plugin.
+const servePlugin = "serve-plugin"
 
 // errDrill is a drill that failed, which has printed why.
 var errDrill = errors.New("the drill failed")

@@ -13,12 +13,13 @@ import (
 )
 
 // drillHere drills again where the machine was too busy to drill at all, which is what
-// the drill says itself.
+// the drill says itself, or to accept two hundred connections as they come: a herd that
+// is one comes every time.
 func drillHere(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	for range 3 {
 		status, stdout, stderr = execute(t, "no address", slices.Clone(args)...)
-		if !strings.Contains(stdout, "this process was starved") && !strings.Contains(stdout, " local pause ") {
+		if !strings.Contains(stdout, "this process was starved") && !strings.Contains(stdout, " local pause ") && !strings.Contains(stdout, " as a herd") {
 			break
 		}
 		t.Log(stdout)
@@ -58,6 +59,19 @@ func TestDrills(t *testing.T) {
 			}
 			checkTimeLine(t, stdout, want)
 		})
+	}
+}
+
+// A plugin that is killed costs no call.
+func TestDrillKillPlugin(t *testing.T) {
+	status, stdout, stderr := drillHere(t, "drill", "kill-plugin", "--interval", "200ms")
+	if status != 0 || stderr != "" {
+		t.Errorf("got %d, %q, %s\nwant 0", status, stderr, stdout)
+	}
+	for _, want := range []string{", which is the plugin\n", " plugin exited  generation=1 pid=", " exit=signal: killed", " plugin restarted generation=6 pid=", "\nRESULT pass   5 kills, ", " failed=0\n"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("got %s\nwant %q in it", stdout, want)
+		}
 	}
 }
 

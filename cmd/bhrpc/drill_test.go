@@ -20,7 +20,7 @@ func TestDrillWrongUse(t *testing.T) {
 		want string
 	}{
 		{"no kind", []string{"drill"}, "bhrpc: name what to break; bhrpc drill --help lists the kinds\n"},
-		{"unknown kind", []string{"drill", "freez"}, "bhrpc: no drill named \"freez\"; did you mean \"freeze\"?\n  known: corrupt, drop, freeze, half-open, reconnect-storm, slow-reader\n"},
+		{"unknown kind", []string{"drill", "freez"}, "bhrpc: no drill named \"freez\"; did you mean \"freeze\"?\n  known: corrupt, drop, freeze, half-open, kill-plugin, reconnect-storm, slow-reader\n"},
 		{"interval too short", []string{"drill", "freeze", "--interval", "1ms"}, "bhrpc: --interval 1ms is not between 200ms and 5s\n"},
 		{"no strikes", []string{"drill", "freeze", "--strikes", "0"}, "bhrpc: --strikes 0 is not between 1 and 20\n"},
 		{"not an address", []string{"drill", "freeze", "--provider", "7070"}, "bhrpc: --provider \"7070\" is not an address of the form host:port, such as 127.0.0.1:7070\n"},

@@ -19,7 +19,9 @@ func extensionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "extensions [KIND]",
 		Short: "List the extensions that configuration keys can name",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `List the extensions of bhrpc that configuration keys can name, with their keys. It
+reads no file and starts no plugin; bhrpc explain shows what one brings.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cmd.OutOrStdout()
 			if markdown {

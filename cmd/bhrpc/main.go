@@ -28,7 +28,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(callCommand(), lsCommand(), connsCommand(), explainCommand(), configCommand(), extensionsCommand(), versionCommand(), drillCommand())
+	root.AddCommand(callCommand(), lsCommand(), connsCommand(), explainCommand(), configCommand(), extensionsCommand(), pluginCommand(), versionCommand(), drillCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errDrill): // and has said why
+	case errors.Is(err, errDrill), errors.Is(err, errPluginTest): // and has said why
 		return 1
 	case errors.As(err, &nothing):
 		fmt.Fprintln(stderr, nothing)

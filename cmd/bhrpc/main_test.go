@@ -23,6 +23,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, bhrpc.Serve(Shop{}))
 		os.Exit(3)
 	}
+	if len(os.Args) > 1 && (os.Args[1] == "drill" || os.Args[1] == "plugin") { // and this the tool, which runs itself
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	if os.Getenv(pluginRole) != "" { // this is the plugin of a test
+		playPlugin()
+	}
 	dir, err := os.MkdirTemp("", "bhrpc-test")
 	if err == nil {
 		err = os.Setenv("XDG_RUNTIME_DIR", dir)

@@ -14,11 +14,12 @@ import (
 
 // StaticConfig configures static.
 type StaticConfig struct {
-	Services map[string][]string `json:"services" doc:"addresses, host:port, by service; the service is its name, or name#version#group where it has either"`
+	Services map[string][]string          `json:"services" doc:"addresses, host:port, by service; the service is its name, or name#version#group where it has either"`
+	Labels   map[string]map[string]string `json:"labels" doc:"labels by address, such as zone: eu1, for load balancers that look at them"`
 }
 
-// Validate lists all services without a name and all addresses that are malformed
-// or appear twice.
+// Validate lists all services without a name, all addresses that are malformed or
+// appear twice, and labels of addresses that no service has.
 func (c StaticConfig) Validate() error {
 	var faults []error
 	for _, service := range slices.Sorted(maps.Keys(c.Services)) {
@@ -36,7 +37,29 @@ func (c StaticConfig) Validate() error {
 			}
 		}
 	}
+	known := slices.Sorted(maps.Keys(c.addresses()))
+	for _, address := range slices.Sorted(maps.Keys(c.Labels)) {
+		if slices.Contains(known, address) {
+			continue
+		}
+		fault := fmt.Errorf("labels.%s: no service has that address", address)
+		if near := spi.Nearest(address, known); near != "" {
+			fault = fmt.Errorf("%w; did you mean %q?", fault, near)
+		}
+		faults = append(faults, fault)
+	}
 	return errors.Join(faults...)
+}
+
+// addresses returns those of all services.
+func (c StaticConfig) addresses() map[string]bool {
+	all := make(map[string]bool)
+	for _, addresses := range c.Services {
+		for _, address := range addresses {
+			all[address] = true
+		}
+	}
+	return all
 }
 
 var errAddress = errors.New("want host:port, such as 10.0.0.7:7070 or [::1]:7070")
@@ -53,11 +76,11 @@ func checkAddress(address string) error {
 }
 
 func openStatic(_ context.Context, _ spi.Env, cfg StaticConfig) (spi.Registry, error) {
-	return static{cfg.Services}, nil
+	return static(cfg), nil
 }
 
 // static is a registry whose content is its configuration.
-type static struct{ services map[string][]string }
+type static StaticConfig
 
 // Announce always fails: there is nobody to tell.
 func (s static) Announce(_ context.Context, reg spi.Registration, _ func(error)) error {
@@ -67,10 +90,10 @@ func (s static) Announce(_ context.Context, reg spi.Registration, _ func(error))
 
 // Watch delivers the configured addresses, once.
 func (s static) Watch(ctx context.Context, service string, update func([]spi.Endpoint)) error {
-	addresses := s.services[service]
+	addresses := s.Services[service]
 	endpoints := make([]spi.Endpoint, len(addresses))
 	for i, address := range addresses {
-		endpoints[i] = spi.Endpoint{Address: address, Weight: 1}
+		endpoints[i] = spi.Endpoint{Address: address, Weight: 1, Labels: s.Labels[address]}
 	}
 	update(endpoints)
 	<-ctx.Done()

@@ -25,14 +25,15 @@ func open(t testing.TB, with string) (spi.Registry, error) {
 	return cat.Registries.Open(context.Background(), spi.Env{}, spi.Ref{Use: "static", With: spi.Raw{JSON: []byte(with)}})
 }
 
-const configured = `{"services": {"Greeter": ["10.0.0.1:7070", "[::1]:7071"], "demo.Math#1.0.0#blue": ["math.internal:80"], "Idle": []}}`
+const configured = `{"services": {"Greeter": ["10.0.0.1:7070", "[::1]:7071"], "demo.Math#1.0.0#blue": ["math.internal:80"], "Idle": []},
+	"labels": {"[::1]:7071": {"zone": "eu1"}}}`
 
 func TestStaticWatch(t *testing.T) {
 	for _, tt := range []struct {
 		service string
 		want    []spi.Endpoint
 	}{
-		{"Greeter", []spi.Endpoint{{Address: "10.0.0.1:7070", Weight: 1}, {Address: "[::1]:7071", Weight: 1}}},
+		{"Greeter", []spi.Endpoint{{Address: "10.0.0.1:7070", Weight: 1}, {Address: "[::1]:7071", Weight: 1, Labels: map[string]string{"zone": "eu1"}}}},
 		{"demo.Math#1.0.0#blue", []spi.Endpoint{{Address: "math.internal:80", Weight: 1}}},
 		{"demo.Math", []spi.Endpoint{}},
 		{"Idle", []spi.Endpoint{}},
@@ -126,6 +127,7 @@ func TestStaticValidates(t *testing.T) {
 		{"a URL", `{"services":{"A":["tcp://h:1"]}}`, []string{`"tcp://h:1": want host:port`}},
 		{"twice", `{"services":{"A":["h:1","g:1","h:1"]}}`, []string{`services.A, entry 2, "h:1": it is the same as entry 0`}},
 		{"no name", `{"services":{"":["h:1"]}}`, []string{`services: a service has no name`}},
+		{"labels of nobody", `{"services":{"A":["h:7070"]},"labels":{"h:7071":{"zone":"a"}}}`, []string{`labels.h:7071: no service has that address; did you mean "h:7070"?`}},
 		{"several", `{"services":{"A":["x"],"B":["y"]}}`, []string{`services.A, entry 0, "x"`, `services.B, entry 0, "y"`}},
 		{"unknown key", `{"service":{}}`, []string{`did you mean "services"?`}},
 		{"wrong type", `{"services":{"A":"h:1"}}`, []string{"services"}},

@@ -105,4 +105,9 @@ func (c *Config) locate(dir string) {
 			*path = filepath.Join(dir, *path)
 		}
 	}
+	for i := range c.Plugins {
+		if p := &c.Plugins[i]; p.Path != "" && !filepath.IsAbs(p.Path) {
+			p.Path = filepath.Join(dir, p.Path)
+		}
+	}
 }

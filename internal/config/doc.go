@@ -10,6 +10,8 @@
 //	  Greeter: {version: 1.0.0, group: blue, timeout: 2s}
 //	log: {level: debug}
 //	control: off
+//	plugins:
+//	  - {name: acme, path: ./bin/acme, sha256: 9f0c…}
 //
 // The keys are the json tags of [File] and of the structs in it; nothing else
 // describes them. For every key the strongest source holds: code ([Config.Set]),
@@ -21,7 +23,7 @@
 // dots as underscores: BHRPC_CONSUMER_RECONNECT_CAP=5s. Text is taken as it is;
 // BHRPC_CONSUMER_ADDRESSES may be a list with commas; a key that names an extension
 // takes YAML, as in BHRPC_CONSUMER_LOADBALANCER='{use: random}'; so does a list of
-// extensions, with brackets or without, and BHRPC_REFERENCES, which holds all
+// extensions or of plugins, with brackets or without, and BHRPC_REFERENCES, which holds all
 // references and is laid over those of the file key by key.
 //
 // Reading is strict: what is not understood is an error with its place, and all

@@ -59,7 +59,7 @@ func fromText(src source, text string, t reflect.Type, f *faults) *yaml.Node {
 	switch {
 	case t == refType, t.Kind() == reflect.Map, list && bracketed:
 		return parse(src, []byte(text), f)
-	case list && t.Elem() == refType: // commas may stand within an element
+	case list && (t.Elem() == refType || isObject(t.Elem())): // commas may stand within an element
 		return parse(src, []byte("["+text+"]"), f)
 	case list:
 		n := &yaml.Node{Kind: yaml.SequenceNode}

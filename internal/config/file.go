@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/spi"
 )
@@ -19,6 +21,7 @@ type File struct {
 	References map[string]core.Reference `json:"references" doc:"how services are called, by their name"` // may be nil
 	Log        Log                       `json:"log" doc:"what is logged, and how"`
 	Control    string                    `json:"control" doc:"on: bhrpc conns of the same user can look into this process, through a unix socket; off: nobody can" oneof:"on,off"`
+	Plugins    []spi.PluginConfig        `json:"plugins" doc:"programs that bring extensions; the program that has them passes plugins.Loader to bhrpc.Open"`
 }
 
 // Provider is the section provider. The fields of core.ProviderConfig that have
@@ -79,4 +82,12 @@ func Default() *Config {
 
 // Fields describes the keys of [File] with their types, defaults and meanings, in
 // declaration order, for a reference page or a schema.
-func Fields() ([]spi.Field, error) { return spi.Fields(Default().File) }
+func Fields() ([]spi.Field, error) {
+	fields, err := spi.Fields(Default().File)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(fields, func(f spi.Field) bool { return f.Key == pluginsKey })
+	fields[i].Fields, err = spi.Fields(spi.DefaultPluginConfig())
+	return fields, err
+}

@@ -83,6 +83,7 @@ references: {}
 log.level: info
 log.format: text
 control: on
+plugins: []
 `
 
 func TestDefaultExplainsItself(t *testing.T) {
@@ -170,7 +171,9 @@ var samples = map[string]struct {
 	"consumer.tls.min_version":    {"1.3", "1.3", "'1.3'"},
 	"consumer.tls.enabled":        {"true", true, "true"},
 	"provider.http.origins":       {"https://a, http://b:1", []string{"https://a", "http://b:1"}, `['https://a', 'http://b:1']`},
-	"provider.http.hosts":         {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
+	"plugins": {"{name: acme, path: /bin/acme, allow_unverified: true}", []spi.PluginConfig{{Name: "acme", Path: "/bin/acme", AllowUnverified: true}},
+		"[{name: acme, path: /bin/acme, allow_unverified: true}]"},
+	"provider.http.hosts": {"a, b.c", []string{"a", "b.c"}, "[a, b.c]"},
 }
 
 // beside is what must be in the environment too for a key to be valid.
@@ -250,6 +253,9 @@ references:
   acme.Greeter: {version: "1.0", timeout: 1h}
   Zebra: {group: "", version: "two\nlines"}
   acme.Store: {idempotent: [Read, "7"], methods: {Read: {timeout: 1s}, "8": {timeout: 2s}}}
+plugins:
+  - {name: a, path: /a, args: ["--x", "1"], env: {A: "1"}, allow_unverified: true, provides: {heartbeat: [h]}, restart: {base: 1s}, limits: {memory: 64MiB}, on_failure: {heartbeat: fail}}
+  - {name: b, path: /b, sha256: "0000000000000000000000000000000000000000000000000000000000000007", required: true, per_call: true, mtls: off}
 `)
 	for _, e := range c.Entries() {
 		file := nest(e.Key, e.Value)

@@ -13,7 +13,8 @@ import (
 func TestPathsLeadFromTheFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "etc")
 	file := filepath.Join(dir, "bhrpc.yaml")
-	text := "provider: {tls: {cert: tls/server.pem, key: /keys/server.key}}\nconsumer: {tls: {enabled: true, ca: ../ca.pem, server_name: shop}}\n"
+	text := "provider: {tls: {cert: tls/server.pem, key: /keys/server.key}}\nconsumer: {tls: {enabled: true, ca: ../ca.pem, server_name: shop}}\n" +
+		"plugins: [{name: a, path: bin/a, allow_unverified: true}, {name: b, path: /b, allow_unverified: true}]\n"
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +31,8 @@ func TestPathsLeadFromTheFile(t *testing.T) {
 		{"absolute", c.Provider.TLS.Key, "/keys/server.key"},
 		{"from the environment", c.Provider.TLS.ClientCA, "clients.pem"},
 		{"no path", c.Consumer.TLS.ServerName, "shop"},
+		{"plugin", c.Plugins[0].Path, filepath.Join(dir, "bin", "a")},
+		{"absolute plugin", c.Plugins[1].Path, "/b"},
 		{"not set", c.Consumer.TLS.Cert, ""},
 	} {
 		if tt.got != tt.want {

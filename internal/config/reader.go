@@ -2,8 +2,10 @@ package config
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/bhrpc/bhrpc/spi"
 	"go.yaml.in/yaml/v3"
@@ -92,12 +94,12 @@ func (r reader) list(n *yaml.Node, key string, v reflect.Value) {
 		r.wrong(n, key, "a list, as [a, b]")
 		return
 	}
+	maps.DeleteFunc(r.from, func(other string, _ spi.Pos) bool { return strings.HasPrefix(other, key+".") })
 	next := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
 	for i, item := range n.Content {
-		r.read(item, join(key, strconv.Itoa(i)), next.Index(i))
-	}
-	for i := len(n.Content); i < v.Len(); i++ {
-		delete(r.from, join(key, strconv.Itoa(i)))
+		full := join(key, strconv.Itoa(i))
+		r.from[full] = r.src.at(item)
+		r.read(item, full, next.Index(i))
 	}
 	v.Set(next)
 	r.from[key] = r.src.at(n)

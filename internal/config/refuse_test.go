@@ -27,7 +27,7 @@ var refused = []struct {
 	{
 		name: "unknown section",
 		file: "server: {}\n",
-		want: "bhrpc.yaml:1:1: unknown key server\n  keys of the configuration: provider, consumer, references, log, control",
+		want: "bhrpc.yaml:1:1: unknown key server\n  keys of the configuration: provider, consumer, references, log, control, plugins",
 	},
 	{
 		name: "unknown key in a nested object",

@@ -43,6 +43,7 @@ func (c *Config) validate(f *faults) {
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.word("log.format", c.Log.Format, "text", "json")
 	v.word("control", c.Control, On, "off")
+	v.plugins()
 }
 
 // Place gives the errors of core about the section called key, "provider" or

@@ -36,7 +36,7 @@ func directory(t *testing.T) string {
 // listen answers with conns until the test ends.
 func listen(t *testing.T, dir string, conns ...core.ConnInfo) *control.Server {
 	t.Helper()
-	s, err := control.Listen([]string{dir}, func() []core.ConnInfo { return conns })
+	s, err := control.Listen([]string{dir}, control.App{Conns: func() []core.ConnInfo { return conns }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestDirectoryRefused(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			s, err := control.Listen([]string{dir}, nil)
+			s, err := control.Listen([]string{dir}, control.App{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Listen: got %v, want %q", err, tt.want)
 				_ = s.Close()
@@ -139,7 +139,7 @@ func TestDirectoryRefused(t *testing.T) {
 func TestNextDirectory(t *testing.T) {
 	dir := directory(t)
 	missing := filepath.Join(dir, "no", "such")
-	s, err := control.Listen([]string{missing, dir}, func() []core.ConnInfo { return nil })
+	s, err := control.Listen([]string{missing, dir}, control.App{Conns: func() []core.ConnInfo { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestNextDirectory(t *testing.T) {
 	if reports, err := control.Ask(t.Context(), []string{missing, dir}, 0); err != nil || len(reports) != 1 {
 		t.Errorf("got %+v, %v, want one answer", reports, err)
 	}
-	if s, err := control.Listen([]string{missing}, nil); err == nil {
+	if s, err := control.Listen([]string{missing}, control.App{}); err == nil {
 		t.Errorf("got %s, want an error", s.Path())
 	}
 }
@@ -225,7 +225,8 @@ func TestQuestions(t *testing.T) {
 	for _, tt := range []struct{ name, question, want string }{
 		{"conns", `{"get":"conns"}` + "\n", ""},
 		{"spaces and more keys", ` { "get" : "conns", "later": 1 } ` + "\n", ""},
-		{"unknown", `{"get":"secrets"}` + "\n", `no answer to "secrets"; known: conns`},
+		{"unknown", `{"get":"secrets"}` + "\n", `no answer to "secrets"; known: conns, plugins`},
+		{"unknown deed", `{"do":"stop"}` + "\n", `cannot do "stop"; known: restart`},
 		{"nothing", "\n", `a question is a line such as {"get":"conns"}`},
 		{"no JSON", "GET / HTTP/1.1\r\n", `a question is a line such as {"get":"conns"}`},
 		{"too long", strings.Repeat("x", 2000) + "\n", "a question has at most 1024 bytes"},
@@ -252,11 +253,11 @@ func TestQuestions(t *testing.T) {
 func TestAskersAreBounded(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	dir := directory(t)
-	s, err := control.Listen([]string{dir}, func() []core.ConnInfo {
+	s, err := control.Listen([]string{dir}, control.App{Conns: func() []core.ConnInfo {
 		entered <- struct{}{}
 		<-leave
 		return nil
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/spi"
 )
 
 const (
@@ -22,23 +24,45 @@ const (
 	maxQuestion = 1 << 10 // bytes
 	maxApps     = 100     // of one process that have a socket
 
-	askTime = 5 * time.Second // for question and answer together
+	askTime = 5 * time.Second // for a question to be there, and for its answer to be taken
 )
 
-// Report is what an App says of itself.
+// App is what a Server asks to answer. Each func is called for every question of its
+// kind, possibly several times at once.
+type App struct {
+	Conns   func() []core.ConnInfo
+	Plugins func() []spi.PluginStatus
+	Restart func(ctx context.Context, plugin, sha256 string) error // as [spi.Plugins] has it
+}
+
+// question is one line of JSON.
+type question struct {
+	Get    string `json:"get,omitzero"`    // "conns" or "plugins"
+	Do     string `json:"do,omitzero"`     // "restart", of the plugin; the answer is that to "plugins"
+	Plugin string `json:"plugin,omitzero"` // its name
+	SHA256 string `json:"sha256,omitzero"` // of its new program; "": the configured one
+}
+
+// Report is what an App says of itself: Conns or Plugins, as it was asked.
 type Report struct {
-	Version int             `json:"version"`
-	PID     int             `json:"pid,omitempty"`
-	Program string          `json:"program,omitempty"` // base name of its file
-	Conns   []core.ConnInfo `json:"conns"`
-	Error   string          `json:"error,omitempty"` // why there is no answer
+	Version int                `json:"version"`
+	PID     int                `json:"pid,omitempty"`
+	Program string             `json:"program,omitempty"` // base name of its file
+	Conns   []core.ConnInfo    `json:"conns,omitzero"`    // nil: it was not asked
+	Plugins []spi.PluginStatus `json:"plugins,omitzero"`  // likewise
+	Error   string             `json:"error,omitempty"`   // why there is no answer
+
+	from socket // on the asker's side
 }
 
 // Server answers for one App. It is safe for concurrent use.
 type Server struct {
-	conns   func() []core.ConnInfo
+	app     App
 	l       net.Listener
 	running sync.WaitGroup // the accept loop and the askers
+
+	ctx    context.Context // of what is done for askers; ends with Close
+	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -46,14 +70,14 @@ type Server struct {
 }
 
 // Listen removes the sockets of dead processes and answers on a new one, in the first
-// of dirs that can be used. conns is called for every question, possibly several
-// times at once.
-func Listen(dirs []string, conns func() []core.ConnInfo) (*Server, error) {
+// of dirs that can be used.
+func Listen(dirs []string, app App) (*Server, error) {
 	var errs []error
 	for _, dir := range dirs {
 		l, err := listen(dir)
 		if err == nil {
-			s := &Server{conns: conns, l: l, askers: make(map[net.Conn]bool)}
+			s := &Server{app: app, l: l, askers: make(map[net.Conn]bool)}
+			s.ctx, s.cancel = context.WithCancel(context.Background())
 			s.running.Go(s.accept)
 			return s, nil
 		}
@@ -92,6 +116,7 @@ func (s *Server) Close() error {
 	if s == nil {
 		return nil
 	}
+	s.cancel()
 	s.mu.Lock()
 	first := !s.closed
 	s.closed = true
@@ -151,28 +176,47 @@ func (s *Server) answer(nc net.Conn) {
 	if err != nil && len(line) < maxQuestion {
 		return
 	}
+	r := s.report(line)
+	_ = nc.SetDeadline(time.Now().Add(askTime)) // what was done may have taken longer
 	out := bufio.NewWriter(nc)
-	if json.NewEncoder(out).Encode(s.report(line)) == nil {
+	if json.NewEncoder(out).Encode(r) == nil {
 		_ = out.Flush()
 	}
 }
 
 // report answers one question.
 func (s *Server) report(line []byte) Report {
-	var question struct {
-		Get string `json:"get"`
+	refuse := func(format string, args ...any) Report {
+		return Report{Version: version, Error: fmt.Sprintf(format, args...)}
 	}
-	switch err := json.Unmarshal(line, &question); {
+	r := Report{Version: version, PID: os.Getpid(), Program: filepath.Base(os.Args[0])}
+	var q question
+	switch err := json.Unmarshal(line, &q); {
 	case len(line) >= maxQuestion:
-		return Report{Version: version, Error: fmt.Sprintf("a question has at most %d bytes", maxQuestion)}
+		return refuse("a question has at most %d bytes", maxQuestion)
 	case err != nil:
-		return Report{Version: version, Error: `a question is a line such as {"get":"conns"}`}
-	case question.Get != "conns":
-		return Report{Version: version, Error: fmt.Sprintf("no answer to %q; known: conns", question.Get)}
-	}
-	r := Report{Version: version, PID: os.Getpid(), Program: filepath.Base(os.Args[0]), Conns: s.conns()}
-	if r.Conns == nil {
-		r.Conns = []core.ConnInfo{}
+		return refuse(`a question is a line such as {"get":"conns"}`)
+	case q.Do == "restart":
+		if err := s.app.Restart(s.ctx, q.Plugin, q.SHA256); err != nil {
+			return refuse("%v", err)
+		}
+		r.Plugins = asked(s.app.Plugins())
+	case q.Do != "":
+		return refuse("cannot do %q; known: restart", q.Do)
+	case q.Get == "conns":
+		r.Conns = asked(s.app.Conns())
+	case q.Get == "plugins":
+		r.Plugins = asked(s.app.Plugins())
+	default:
+		return refuse("no answer to %q; known: conns, plugins", q.Get)
 	}
 	return r
+}
+
+// asked returns list, not nil: that says that it was not asked for.
+func asked[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }

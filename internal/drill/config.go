@@ -18,6 +18,9 @@ type Config struct {
 	Strikes   int           // that the strategy is told; what is promised stays 3
 	File      string        // configuration that both sides begin with; "": none
 	Providers []string      // of the user's own, the first behind the link; none: two in this process
+	Plugin    []string      // program and arguments that call [ServePlugin], for the drill kill-plugin
+
+	PluginEnv map[string]string // of that program
 }
 
 // promised is how many unanswered heartbeats make a peer dead, whatever the build or
@@ -42,7 +45,7 @@ type Kind struct {
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
-	return []Kind{freeze, drop, halfOpen, slowReader, corrupt, storm}
+	return []Kind{freeze, drop, halfOpen, slowReader, corrupt, storm, killPlugin}
 }
 
 // Validate lists everything that is wrong.

@@ -8,5 +8,5 @@
 // of the last byte that passed its link; of the engine's own figures none is
 // believed. docs/drills.md says what each kind does and expects.
 //
-// It imports the facade, core, spi and internal/link; cmd/bhrpc imports it.
+// It imports the facade, core, spi, plugins and internal/link; cmd/bhrpc imports it.
 package drill

@@ -46,6 +46,7 @@ type plan struct {
 	providerInterval time.Duration // of the providers of this process
 	first            time.Duration // key consumer.reconnect.first; five times that after a death
 	bodies           int           // bytes of the answers that are asked for; 0: none
+	plugin           bool          // consumers pick by a plugin
 }
 
 // pair is the usual stage: a and b with the consumer's interval, one consumer.
@@ -148,7 +149,13 @@ func (s *stage) consume(ctx context.Context, first time.Duration) error {
 		return err
 	}
 	cfg.Observers = []*core.Observer{s.journal.consumer()}
-	app, err := cfg.Open(ctx)
+	var options []bhrpc.Option
+	if s.plan.plugin {
+		if options, err = s.plug(cfg); err != nil {
+			return err
+		}
+	}
+	app, err := cfg.Open(ctx, options...)
 	if err != nil {
 		return err
 	}

@@ -11,5 +11,9 @@
 // The kit tests what every implementation must do, not how well it does it: a
 // balancer that always picks the same endpoint conforms.
 //
-// The package imports the standard library and spi, and is imported by tests only.
+// Functions that begin with Check apply the same rules outside of go test; package
+// plugins/conform uses them for extensions in another process.
+//
+// The package imports the standard library and spi. Programs that serve or call do
+// not import it.
 package spitest

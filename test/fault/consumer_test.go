@@ -103,6 +103,8 @@ func (c *consumerRole) obey(do string, raw json.RawMessage) (any, error) {
 		all := history{Begun: c.begun, Lag: c.lag, Calls: c.history}
 		c.history, c.begun, c.lag = nil, 0, 0
 		return all, nil
+	case "plugins":
+		return c.app.Plugins(), nil
 	case "hoard": // takes descriptors until there are none
 		return hoard()
 	case "drop":

@@ -10,6 +10,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(pluginVariable) != "" {
+		if err := servePlugin(); err != nil {
+			panic(err)
+		}
+		return
+	}
 	if name := os.Getenv(roleVariable); name != "" {
 		os.Exit(play(name, os.Getenv(argsVariable)))
 	}

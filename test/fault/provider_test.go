@@ -17,6 +17,7 @@ import (
 
 	"github.com/bhrpc/bhrpc"
 	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/plugins"
 )
 
 // providerArgs is what a provider process is started with.
@@ -98,7 +99,7 @@ func open(keys map[string]any, key string, value any) (*bhrpc.App, error) {
 		}
 	}
 	cfg.Observers = []*core.Observer{observer()}
-	return cfg.Open(context.Background())
+	return cfg.Open(context.Background(), plugins.Loader)
 }
 
 // till is the service of the tests. It is served under two names: calls of Till are

@@ -24,8 +24,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // scrape returns the samples that a scrape of read shows, sorted.
 func scrape(t *testing.T, read func() []core.Metrics) []string {
 	t.Helper()
+	return scraped(t, prometheus.NewCollector(read))
+}
+
+// scraped returns the samples that a scrape of a collector shows, sorted.
+func scraped(t *testing.T, collector client.Collector) []string {
+	t.Helper()
 	registry := client.NewPedanticRegistry() // complains about what was not described
-	registry.MustRegister(prometheus.NewCollector(read))
+	registry.MustRegister(collector)
 	answer := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	if answer.Code != 200 {
@@ -86,6 +92,7 @@ func TestDocumented(t *testing.T) {
 	}
 	descs := make(chan *client.Desc, 100)
 	prometheus.NewCollector(nil).Describe(descs)
+	prometheus.NewPluginCollector(nil).Describe(descs)
 	close(descs)
 	var shown []string
 	for desc := range descs {
@@ -134,5 +141,39 @@ func TestApp(t *testing.T) {
 		if !slices.Contains(got, want) {
 			t.Errorf("got no line %s in\n%s", want, strings.Join(got, "\n"))
 		}
+	}
+}
+
+func TestPluginCollector(t *testing.T) {
+	got := scraped(t, prometheus.NewPluginCollector(func() []spi.PluginStatus {
+		return []spi.PluginStatus{
+			{Name: "acme", State: "ready", Generation: 3, Calls: 7, Errors: 2, P50: spi.Duration(time.Millisecond), P99: spi.Duration(2 * time.Millisecond), RSS: 1024, Files: 9,
+				Extensions: []spi.PluginExtension{{Kind: "loadbalancer", Name: "zoned", Fallbacks: 4, PlanAge: spi.Duration(time.Second)}}},
+			{Name: "other", State: "backoff", Generation: 1, Dropped: 5, Extensions: []spi.PluginExtension{{Kind: "proxy", Name: "audit"}}},
+		}
+	}))
+	want := []string{
+		`bhrpc_plugin_call_errors_total{plugin="acme"} 2`,
+		`bhrpc_plugin_call_errors_total{plugin="other"} 0`,
+		`bhrpc_plugin_call_seconds{plugin="acme",quantile="0.5"} 0.001`,
+		`bhrpc_plugin_call_seconds{plugin="acme",quantile="0.99"} 0.002`,
+		`bhrpc_plugin_calls_total{plugin="acme"} 7`,
+		`bhrpc_plugin_calls_total{plugin="other"} 0`,
+		`bhrpc_plugin_fallback_total{kind="loadbalancer",name="zoned",plugin="acme"} 4`,
+		`bhrpc_plugin_fallback_total{kind="proxy",name="audit",plugin="other"} 0`,
+		`bhrpc_plugin_lines_dropped_total{plugin="acme"} 0`,
+		`bhrpc_plugin_lines_dropped_total{plugin="other"} 5`,
+		`bhrpc_plugin_open_files{plugin="acme"} 9`,
+		`bhrpc_plugin_open_files{plugin="other"} 0`,
+		`bhrpc_plugin_plan_age_seconds{kind="loadbalancer",name="zoned",plugin="acme"} 1`,
+		`bhrpc_plugin_resident_bytes{plugin="acme"} 1024`,
+		`bhrpc_plugin_resident_bytes{plugin="other"} 0`,
+		`bhrpc_plugin_starts_total{plugin="acme"} 3`,
+		`bhrpc_plugin_starts_total{plugin="other"} 1`,
+		`bhrpc_plugin_up{plugin="acme"} 1`,
+		`bhrpc_plugin_up{plugin="other"} 0`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -1,0 +1,2 @@
+// Command adaptive is the plugin that brings the heartbeat adaptive.
+package main

@@ -1,0 +1,2 @@
+// Command audit is the plugin that brings the proxy audit.
+package main

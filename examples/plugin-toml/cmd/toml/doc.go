@@ -1,0 +1,2 @@
+// Command toml is the plugin that brings the serializer toml.
+package main

@@ -1,0 +1,2 @@
+// Command zone is the plugin that brings the load balancer zone-aware.
+package main
