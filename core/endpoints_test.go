@@ -30,7 +30,7 @@ type directory struct {
 	leaving func()                          // called when an announcement ends, before it is withdrawn
 	live    bool                            // what is announced is listed
 
-	updating sync.Mutex // held during an update
+	updating sync.Mutex // held during an update: they do not overlap, spi.Registry says
 }
 
 func newDirectory() *directory {
@@ -62,6 +62,7 @@ func (d *directory) Watch(ctx context.Context, service string, update func([]spi
 	if d.broken != nil {
 		return d.broken
 	}
+	d.updating.Lock()
 	d.mu.Lock()
 	d.watches[service] = update
 	endpoints, known := d.lists[service]
@@ -69,6 +70,7 @@ func (d *directory) Watch(ctx context.Context, service string, update func([]spi
 	if known {
 		update(slices.Clone(endpoints))
 	}
+	d.updating.Unlock()
 	<-ctx.Done()
 	return nil
 }
