@@ -268,7 +268,8 @@ func (c *conn) handshake() error {
 	}
 	c.in.skips, c.in.slack, c.in.collecting = true, c.frameTimeout, c.parts.any
 	c.said, c.in.traffic.rested = true, true
-	return c.nc.SetReadDeadline(time.Time{})
+	_ = c.nc.SetReadDeadline(time.Time{}) // fails if the connection ended meanwhile, which the next read says better
+	return nil
 }
 
 // agree uses the features that both sides know.

@@ -168,7 +168,7 @@ func TestHandlerContextDerived(t *testing.T) {
 					if !stopped() {
 						t.Error("got an AfterFunc that cannot be stopped")
 					}
-					if got := runtime.NumGoroutine(); got != before {
+					if got := runtime.NumGoroutine(); got > before { // less: one of an earlier test has ended
 						t.Errorf("got %d goroutines, want %d", got, before)
 					}
 					event.do(w)

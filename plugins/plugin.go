@@ -49,6 +49,7 @@ type Plugin struct {
 	mu       sync.Mutex
 	state    string
 	since    time.Time
+	due      time.Time   // of the next start, in backoff and open; zero otherwise
 	latest   *generation // that started, for people
 	lastExit string
 	changed  chan struct{} // closed and replaced whenever state or ready changes
@@ -108,10 +109,13 @@ func (p *Plugin) begin(first *firstStart) {
 }
 
 // enter notes a state.
-func (p *Plugin) enter(state string) {
+func (p *Plugin) enter(state string) { p.enterUntil(state, time.Time{}) }
+
+// enterUntil notes a state that lasts until the next start, which is due then.
+func (p *Plugin) enterUntil(state string, due time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.state, p.since = state, time.Now()
+	p.state, p.since, p.due = state, time.Now(), due
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -125,17 +129,21 @@ func (p *Plugin) publish(g *generation) {
 }
 
 // await returns a generation that is ready and later than after, which the caller
-// releases; it waits for one until ctx ends or the plugin is closed.
+// releases; it waits for one until ctx ends or the plugin is closed, and not at all
+// while the next start is due after the deadline of ctx.
 func (p *Plugin) await(ctx context.Context, after uint64) (*generation, error) {
 	for {
 		p.mu.Lock()
-		state, changed := p.state, p.changed
+		state, changed, due := p.state, p.changed, p.due
 		p.mu.Unlock()
 		if g := p.ready.Load(); g != nil && g.number > after && g.hold() {
 			return g, nil
 		}
 		if state == stateStopped {
 			return nil, fmt.Errorf("plugin %q %w", p.cfg.Name, errNotReady)
+		}
+		if deadline, ok := ctx.Deadline(); ok && due.After(deadline) {
+			return nil, fmt.Errorf("plugin %q %w; the next start is in %v", p.cfg.Name, errNotReady, time.Until(due).Round(time.Millisecond))
 		}
 		select {
 		case <-changed:

@@ -85,7 +85,8 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	start := time.Now()
 	answer, number, err := s.ask(ctx, direction, data)
 	if lost(err) {
-		if g, late := s.plugin.await(ctx, number); late == nil {
+		var g *generation
+		if g, err = s.plugin.await(ctx, number); err == nil {
 			g.release()
 			answer, _, err = s.ask(ctx, direction, data)
 		}

@@ -97,6 +97,32 @@ func TestSerializerThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
+// TestTranscodeWithoutHope: nobody waits for a process that will not be there in time.
+func TestTranscodeWithoutHope(t *testing.T) {
+	p, cat, _ := withPerCall(t, func(cfg *spi.PluginConfig) {
+		cfg.CallTimeout = spi.Duration(time.Minute)
+		cfg.Restart = quick(1)
+	})
+	s := openSerializer(t, cat, "")
+	kill(t, next(t, p, 0))
+	kill(t, next(t, p, 1))
+	awaitState(t, p, stateOpen)
+	begun := time.Now()
+	_, err := s.Append(nil, "x")
+	if want := `plugin "acme" is not running; the next start is in `; spi.CodeOf(err) != spi.Unavailable || !strings.Contains(err.Error(), want) {
+		t.Errorf("Append while the circuit is open: got %v, want UNAVAILABLE and %q", err, want)
+	}
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("Append while the circuit is open took %v, want no wait", took)
+	}
+	if err := p.Restart(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Append(nil, "x"); err != nil {
+		t.Errorf("Append after Restart: got %v, want nothing", err)
+	}
+}
+
 // TestTranscodeAgain: what a process did not survive is asked of the next.
 func TestTranscodeAgain(t *testing.T) {
 	once := filepath.Join(t.TempDir(), "once")

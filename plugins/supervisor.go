@@ -170,11 +170,12 @@ func (p *Plugin) replace(ctx context.Context, old *generation, o *order) *genera
 // ctx ended.
 func (p *Plugin) again(ctx context.Context) *generation {
 	wait, open := p.schedule.next(time.Now())
+	due := time.Now().Add(wait)
 	if open {
-		p.enter(stateOpen)
+		p.enterUntil(stateOpen, due)
 		p.log.WithField("starts", p.cfg.Restart.MaxStarts).Errorf("plugin ends too often; the next start is in %v", wait)
 	} else {
-		p.enter(stateBackoff)
+		p.enterUntil(stateBackoff, due)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
