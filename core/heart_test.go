@@ -238,7 +238,9 @@ func TestProviderStrikesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, o, g := newWorld(t), tell(), newGate()
 		p := w.provider("p:1", served(w.strikes(interval), o), g.service())
-		silent, lively := w.dial("p:1"), w.dial("p:1")
+		silent := w.dial("p:1")
+		synctest.Wait() // so that it is connection 1
+		lively := w.dial("p:1")
 		w.must(silent.Write(coretest.Request(1, "Gate", "Pass", []byte(`"x"`))))
 		<-g.entered
 		go func() {

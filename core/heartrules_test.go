@@ -374,7 +374,7 @@ func TestDeathOfOneOfTwo(t *testing.T) {
 		w, o := newWorld(t), tell()
 		w.provider("a:1", nil, echo{})
 		w.provider("b:1", nil, echo{})
-		c := w.consumer(beating(w.strikes(interval), o), "a:1", "b:1")
+		c := w.consumer(beating(w.strikes(interval), o, func(cfg *core.ConsumerConfig) { cfg.Reconnect.Cap = spi.Duration(interval) }), "a:1", "b:1")
 		synctest.Wait()
 		for range 50 { // a is dead half of the time; its strikes never add up on b
 			w.network.Link("a:1").ToConsumer.Drop()

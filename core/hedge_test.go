@@ -153,7 +153,7 @@ func TestHedge(t *testing.T) {
 						}
 					}
 				}
-				if cancelled != tt.cancelled {
+				if cancelled != tt.cancelled && tt.want != "same" { // there the loser may still be cancelled, or have answered
 					t.Errorf("got %q cancelled at the end, want %q", cancelled, tt.cancelled)
 				}
 				if got := c.SlotsInUse(); got != 0 {
