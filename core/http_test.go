@@ -284,9 +284,11 @@ func TestHTTPLimits(t *testing.T) {
 		if _, err := held.wait(); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // its place is free a little after its answer
 		if answer, text := b.ask(t.Context(), "POST", "/echo/Say", `["x"]`); answer.StatusCode != 200 {
 			t.Errorf("afterwards: got %d %s", answer.StatusCode, text)
 		}
+		synctest.Wait()
 		if got := p.Requests(); got != 0 {
 			t.Errorf("got %d requests left, want 0", got)
 		}
@@ -393,7 +395,7 @@ func TestHTTPShutdown(t *testing.T) {
 			status, text = answer.StatusCode, body
 		}()
 		<-g.entered
-		leaving, leave := make(chan bool), make(chan bool)
+		leaving, leave := make(chan bool, 1), make(chan bool)
 		d.leaving = sync2(leaving, leave)
 		down := make(chan error, 1)
 		go func() { down <- p.Shutdown(t.Context()) }()
@@ -424,7 +426,8 @@ func TestHTTPShutdown(t *testing.T) {
 	})
 }
 
-// sync2 returns a function that tells asked once and waits for leave each time.
+// sync2 returns a function that tells asked, which has room for one, and waits for
+// leave each time.
 func sync2(asked, leave chan bool) func() {
 	return func() {
 		select {

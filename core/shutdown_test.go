@@ -402,6 +402,7 @@ func TestProviderWithoutItsRegistry(t *testing.T) {
 		if _, err := invoke[string](t.Context(), w.consumer(nil, "p:1"), "echo", "Say", "x"); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // it says so beside its first call
 		if got, want := w.logged(logrus.WarnLevel), []string{"error cannot be registered"}; !reflect.DeepEqual(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
