@@ -67,7 +67,7 @@ func TestAskEveryApp(t *testing.T) {
 		t.Fatalf("got %+v, %v, want two answers", reports, err)
 	}
 	got := reports[0]
-	if got.PID != os.Getpid() || got.Program != "control.test" || len(got.Conns) != 1 || got.Conns[0] != (core.ConnInfo{Peer: "a:1", State: core.ConnUp, BytesIn: 7}) {
+	if got.PID != os.Getpid() || got.Program != filepath.Base(os.Args[0]) || len(got.Conns) != 1 || got.Conns[0] != (core.ConnInfo{Peer: "a:1", State: core.ConnUp, BytesIn: 7}) {
 		t.Errorf("got %+v, want this process and its connection", got)
 	}
 	if reports[1].Conns == nil || len(reports[1].Conns) != 0 {
