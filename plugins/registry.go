@@ -183,6 +183,15 @@ func isFinal(err error) bool {
 	return false
 }
 
+// cut is why a stream ended that nobody canceled. gRPC says Canceled if the host closed
+// the connection to a process that had ended before it noticed.
+func cut(ctx context.Context, err error) error {
+	if status.Code(err) == codes.Canceled && ctx.Err() == nil {
+		return errExited
+	}
+	return err
+}
+
 // announce keeps a registration in place with one generation until ctx ends, and has
 // it removed.
 func (r *registry) announce(ctx context.Context, g *generation, reg spi.Registration, tell func(error)) (answered bool, err error) {
@@ -221,7 +230,7 @@ func (r *registry) announce(ctx context.Context, g *generation, reg spi.Registra
 		case errors.Is(err, io.EOF):
 			return answered, errors.New("the plugin ended an announcement")
 		case err != nil:
-			return answered, err
+			return answered, cut(ctx, err)
 		case news.GetGeneration() != g.number:
 			return answered, fmt.Errorf("an answer for generation %d, this is %d", news.GetGeneration(), g.number)
 		case ctx.Err() != nil: // how it is removed is nobody's news
@@ -250,7 +259,7 @@ func (r *registry) watch(ctx context.Context, g *generation, service string, upd
 		case errors.Is(err, io.EOF):
 			return answered, errors.New("the plugin ended a watch")
 		case err != nil:
-			return answered, err
+			return answered, cut(ctx, err)
 		case news.GetGeneration() != g.number:
 			return answered, fmt.Errorf("an answer for generation %d, this is %d", news.GetGeneration(), g.number)
 		}
