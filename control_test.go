@@ -37,7 +37,7 @@ func runtimeDir(t *testing.T) string {
 // An App shows the connections of its consumer and its providers until it is closed.
 func TestControlSocket(t *testing.T) {
 	runtimeDir(t)
-	cfg, _ := load(t, map[string]any{"provider.listen": "127.0.0.1:0"})
+	cfg, _ := load(t, map[string]any{"provider.listen": "127.0.0.1:0", "provider.heartbeat": "none"}) // frames are counted
 	provider, err := cfg.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,7 @@ func TestControlSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := p.Addr().String()
-	consumer := dial(t, nil, address)
+	consumer := dial(t, map[string]any{"consumer.heartbeat": "none"}, address)
 	if _, err := bhrpc.Call[string](t.Context(), consumer, "Hello.Say", "world"); err != nil {
 		t.Fatal(err)
 	}

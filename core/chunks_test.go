@@ -148,6 +148,7 @@ func TestProviderCollects(t *testing.T) {
 		if f := w.readAs(peer, coretest.TypeResponse); f.ID != 3<<20 {
 			t.Errorf("got %s, want the answer to the small call first", f)
 		}
+		synctest.Wait() // its place is free a little after its answer
 		if got := p.Requests(); got != 2 {
 			t.Errorf("got %d requests, want 2 that are being collected", got)
 		}

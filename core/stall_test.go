@@ -109,7 +109,7 @@ func TestDeadlineAgainstFullSocket(t *testing.T) {
 	w.accept(l)
 	large := strings.Repeat("x", 1<<20)
 	for range 100 {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		_, err := invoke[string](ctx, c, "echo", "Say", large)
 		cancel()
 		var e *spi.Error
@@ -119,6 +119,7 @@ func TestDeadlineAgainstFullSocket(t *testing.T) {
 		switch {
 		case e.Sent == spi.SentNo && e.Phase == spi.PhaseQueue: // no room: the socket is full, and so is the queue
 			return
+		case e.Sent == spi.SentNo: // a busy machine: it was not connected, or not encoded, in time
 		case e.Sent != spi.SentMaybe || e.Phase != spi.PhaseWait:
 			t.Fatalf("got %v, want it queued and unsent, or maybe sent", err)
 		}

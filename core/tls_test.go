@@ -67,6 +67,9 @@ func (a *authority) issue(name string, serial int64, valid time.Duration) (cert,
 	cert, key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
 	a.must(os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	a.must(os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), 0o600))
+	for _, file := range []string{cert, key} { // not all kernels tell two writes within milliseconds apart
+		a.must(os.Chtimes(file, time.Time{}, time.Unix(1e9+serial, 0)))
+	}
 	return cert, key
 }
 
@@ -199,7 +202,7 @@ func TestTLSRefusals(t *testing.T) {
 			w.must(p.Shutdown(t.Context()))
 			logged := ""
 			for _, e := range w.logs.AllEntries() {
-				if e.Message == "disconnected a consumer" {
+				if e.Message == "disconnected a consumer" && logged == "" { // the first; there may have been another attempt
 					logged = fmt.Sprint(e.Data["reason"])
 				}
 			}

@@ -201,8 +201,8 @@ func (p *Plugin) again(ctx context.Context) *generation {
 		return nil
 	}
 	p.sha256 = sha256
-	p.publish(g)
 	g.logger().WithField("attempt", p.schedule.tries).WithField("after", time.Since(p.gone).Round(time.Millisecond)).Info("plugin restarted")
+	p.publish(g)
 	return g
 }
 

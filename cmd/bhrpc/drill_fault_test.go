@@ -12,21 +12,6 @@ import (
 	"testing"
 )
 
-// drillHere drills again where the machine was too busy to drill at all, which is what
-// the drill says itself, or to accept two hundred connections as they come: a herd that
-// is one comes every time.
-func drillHere(t *testing.T, args ...string) (status int, stdout, stderr string) {
-	t.Helper()
-	for range 3 {
-		status, stdout, stderr = execute(t, "no address", slices.Clone(args)...)
-		if !strings.Contains(stdout, "this process was starved") && !strings.Contains(stdout, " local pause ") && !strings.Contains(stdout, " as a herd") {
-			break
-		}
-		t.Log(stdout)
-	}
-	return status, stdout, stderr
-}
-
 // Every kind holds what it promises, and prints what the manual shows.
 func TestDrills(t *testing.T) {
 	connected := []string{"connected conn= endpoint=a interval=200ms strikes=3", "connected conn= endpoint=b interval=200ms strikes=3"}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -42,9 +44,24 @@ func TestDrillWithoutFile(t *testing.T) {
 	}
 }
 
+// drillHere drills again where the machine was too busy to drill at all, which is what
+// the drill says itself, or to accept two hundred connections as they come: a herd that
+// is one comes every time.
+func drillHere(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	for range 3 {
+		status, stdout, stderr = execute(t, "no address", slices.Clone(args)...)
+		if !strings.Contains(stdout, "this process was starved") && !strings.Contains(stdout, " local pause ") && !strings.Contains(stdout, " as a herd") {
+			break
+		}
+		t.Log(stdout)
+	}
+	return status, stdout, stderr
+}
+
 // The fastest kind; the others are tested under the tag fault.
 func TestDrillCorrupt(t *testing.T) {
-	status, stdout, stderr := execute(t, "no address", "drill", "corrupt", "--interval", "200ms")
+	status, stdout, stderr := drillHere(t, "drill", "corrupt", "--interval", "200ms")
 	if status != 0 || stderr != "" {
 		t.Errorf("got %d, %q, want 0", status, stderr)
 	}
@@ -84,7 +101,13 @@ func TestDrillInterrupted(t *testing.T) {
 			if status != 1 || !strings.Contains(out.String(), "RESULT fail (") || !strings.Contains(out.String(), "interrupted") {
 				t.Errorf("got %d, %s, want 1 and that it was interrupted", status, out.String())
 			}
-			goleak.VerifyNone(t)
+			left := goleak.Find()
+			for end := time.Now().Add(10 * time.Second); left != nil && time.Now().Before(end); {
+				left = goleak.Find() // it waits a little each time
+			}
+			if left != nil {
+				t.Error(left)
+			}
 		})
 	}
 }

@@ -20,8 +20,9 @@ var (
 	calmBeat  = beat{time.Second, 3}
 )
 
-// machineSlack is what the machine may add to a time of the heartbeat.
-const machineSlack = 150 * time.Millisecond
+// machineSlack is what the machine may add to a time of the heartbeat: what one with
+// other things to do adds, and what it was seen to add.
+func machineSlack() time.Duration { return 150*time.Millisecond + lag() }
 
 // key is the value of the keys consumer.heartbeat and provider.heartbeat.
 func (b beat) key() map[string]any {
@@ -31,7 +32,7 @@ func (b beat) key() map[string]any {
 // deadAfter is how long a dead peer is silent before it is found dead; the second
 // look, and what the machine adds, are in it.
 func (b beat) deadAfter() (least, most time.Duration) {
-	return time.Duration(b.Strikes) * b.Interval, time.Duration(b.Strikes+1)*b.Interval + b.secondLook() + machineSlack
+	return time.Duration(b.Strikes) * b.Interval, time.Duration(b.Strikes+1)*b.Interval + b.secondLook() + machineSlack()
 }
 
 func (b beat) secondLook() time.Duration { return min(100*time.Millisecond, b.Interval/10) }

@@ -46,7 +46,7 @@ func TestDamagedBytes(t *testing.T) {
 					d.damageAt(at, 1<<(at%8))
 					renew(t, proxy)
 					r := call()
-					if took := r.End.Sub(r.Begin); took > bytesCall.Timeout+endSlack {
+					if took := r.End.Sub(r.Begin); took > bytesCall.Timeout+endSlack+lag() {
 						t.Errorf("byte %d damaged: got the end of the call after %v, want it within %v", at, took, bytesCall.Timeout)
 					}
 					codes[fmt.Sprint(r.Code)]++

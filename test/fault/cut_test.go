@@ -35,7 +35,7 @@ func TestCutAnywhere(t *testing.T) {
 				if r.Code != 0 && (r.Code != spi.Unavailable || !r.Lost || !slices.Contains(cutReasons, r.Reason)) {
 					t.Errorf("cut after %d bytes (half %v): got %s, want OK or UNAVAILABLE because of %v", at, half, r.Message, cutReasons)
 				}
-				if took := r.End.Sub(r.Begin); took > call.Timeout+endSlack {
+				if took := r.End.Sub(r.Begin); took > call.Timeout+endSlack+lag() {
 					t.Errorf("cut after %d bytes (half %v): got the end of the call after %v, want it within %v", at, half, took, call.Timeout)
 				}
 			}

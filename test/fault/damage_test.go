@@ -16,7 +16,7 @@ import (
 
 // closedWithin is how soon a damaged header ends its connection: 50 ms by design,
 // and what the machine adds.
-const closedWithin = 50*time.Millisecond + endSlack
+func closedWithin() time.Duration { return 50*time.Millisecond + endSlack + lag() }
 
 // everyType is a frame of each type, with a body where it may have one.
 var everyType = []coretest.Frame{
@@ -74,7 +74,7 @@ func TestDamagedHeadersAtProvider(t *testing.T) {
 			}
 			proxy.toProvider.damageAt(at, bit)
 			took, err := offer(damaged, f)
-			if slowest = max(slowest, took); err != nil || took > closedWithin {
+			if slowest = max(slowest, took); err != nil || took > closedWithin() {
 				t.Errorf("%s with bits %#02x of byte %d flipped: got %v after %v, want the end", f.Type, bit, at, err, took)
 			}
 		})
@@ -99,7 +99,7 @@ func offer(address string, f coretest.Frame) (took time.Duration, err error) {
 		return 0, err
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin))
+	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin()))
 	peer := coretest.NewPeer(nc)
 	if f.Type == coretest.TypeHello {
 		err = peer.SayHello(jsonHello)
@@ -136,7 +136,7 @@ func TestMalformedFields(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			lines := provider.log.count("disconnected a consumer", "reason=protocol_error")
 			took, err := offer(address, tt.frame)
-			if err != nil || took > closedWithin {
+			if err != nil || took > closedWithin() {
 				t.Errorf("got %v after %v, want the end", err, took)
 			}
 			if !within(backWithin, func() bool { return provider.log.count("disconnected a consumer", "reason=protocol_error") > lines }) {

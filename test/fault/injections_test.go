@@ -155,7 +155,7 @@ func TestEmulator(t *testing.T) {
 	} {
 		w.impair(tt.there, tt.back)
 		consumer.ask("call", load, &r)
-		if took := r.End.Sub(r.Begin); r.Code != tt.want || took < tt.least || took > tt.most {
+		if took := r.End.Sub(r.Begin); r.Code != tt.want || took < tt.least || took > tt.most+lag() {
 			t.Errorf("%s: got %v %s after %v, want %v after %v to %v", tt.name, r.Code, r.Message, took, tt.want, tt.least, tt.most)
 		}
 	}

@@ -19,5 +19,6 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(roleVariable); name != "" {
 		os.Exit(play(name, os.Getenv(argsVariable)))
 	}
-	goleak.VerifyTestMain(m)
+	go watchLag()
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/bhrpc/bhrpc/test/fault_test.watchLag"))
 }

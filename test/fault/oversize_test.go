@@ -48,7 +48,7 @@ func TestOversizedAtProvider(t *testing.T) {
 	provider, address := startProvider(t, providerArgs{})
 	attempt := func() {
 		for _, tt := range oversized {
-			if took, err := promise(address, tt.metadata, tt.body); err != nil || took > closedWithin {
+			if took, err := promise(address, tt.metadata, tt.body); err != nil || took > closedWithin() {
 				t.Errorf("%s: got %v after %v, want the end", tt.name, err, took)
 			}
 		}
@@ -81,7 +81,7 @@ func promise(address string, metadata, body uint32) (took time.Duration, err err
 		return 0, err
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin))
+	_ = nc.SetDeadline(time.Now().Add(10 * closedWithin()))
 	peer := coretest.NewPeer(nc)
 	if _, err = peer.BeConsumer(jsonHello); err == nil {
 		err = peer.WriteRaw(declare(coretest.TypeRequest, 7<<20, metadata, body))

@@ -125,7 +125,7 @@ func (s *split) foundDead(p partition) (consumer, provider event) {
 	for side, e := range map[string]event{"consumer": consumer, "provider": provider} {
 		took, limit := e.At.Sub(s.broken), most
 		if p.atOnce && side == "consumer" {
-			limit = s.beat.Interval + endSlack
+			limit = s.beat.Interval + endSlack + lag()
 		}
 		if took > limit {
 			s.t.Errorf("got the %s to find out after %v (%s), want it within %v", side, took, e.Reason, limit)

@@ -148,7 +148,7 @@ func (p *pair) foundOut(killed []time.Time) {
 		p.t.Errorf("got %d strikes of providers that were killed, want none", n)
 	}
 	for i, e := range told.of(eventDisconnected) {
-		if limit := 50*time.Millisecond + endSlack; i < len(killed) && e.At.Sub(killed[i]) > limit {
+		if limit := 50*time.Millisecond + endSlack + lag(); i < len(killed) && e.At.Sub(killed[i]) > limit {
 			p.t.Errorf("got the consumer to find out %v after kill %d, want it within %v", e.At.Sub(killed[i]), i+1, limit)
 		}
 	}

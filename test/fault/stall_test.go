@@ -45,7 +45,7 @@ func (s staller) noticed(t *testing.T, p *proc, peer string, since time.Time) (l
 	t.Helper()
 	lost = ended(t, p, peer, 1, s.most+time.Second)
 	took = lost.At.Sub(since)
-	if took < s.least && lost.Silent < s.least || took > s.most || !slices.Contains(s.reasons, lost.Reason) {
+	if took < s.least && lost.Silent < s.least || took > s.most+lag() || !slices.Contains(s.reasons, lost.Reason) {
 		t.Errorf("got it disconnected after %v, %v of silence, for %s, want it after %v to %v for one of %q", took, lost.Silent, lost.Reason, s.least, s.most, s.reasons)
 	}
 	return lost, took
