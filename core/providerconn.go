@@ -385,8 +385,12 @@ func (c *providerConn) closed(cause error, d *Disconnected) {
 			d.agreed()
 		}
 	}
+	gone := ErrPeerGone
+	if errors.Is(cause, errClosed) { // it is the provider that goes
+		gone = context.Canceled
+	}
 	for _, ctx := range left {
-		ctx.abandon(ErrPeerGone)
+		ctx.abandon(gone)
 	}
 	for _, p := range c.parts.close() {
 		c.answered(p.request)

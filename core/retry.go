@@ -113,8 +113,11 @@ func (s *callState) idempotent() bool { return s.call.Idempotent || s.target.ide
 // more, after waiting for as long as that takes.
 func (s *callState) again(ctx context.Context, now *snapshot, i int, err error) bool {
 	var e *spi.Error
-	if s.target.consumer.ctx.Err() != nil || !errors.As(err, &e) {
+	if !errors.As(err, &e) {
 		return false
+	}
+	if s.target.consumer.ctx.Err() != nil {
+		return e.Reason == spi.ReasonGoAway && ranOf(e) == notSent // attempts then says that the GOAWAY was this side's own
 	}
 	switch ranOf(e) {
 	case notSent:
