@@ -194,12 +194,14 @@ func TestRetryNotPastDeadline(t *testing.T) {
 		l := w.listen("p:1")
 		c := w.consumer(func(cfg *core.ConsumerConfig) {
 			marked(cfg)
-			cfg.Timeout, cfg.Retry.Backoff = spi.Duration(time.Millisecond), core.RetryBackoff{Base: spi.Duration(time.Minute), Cap: spi.Duration(time.Hour)}
+			cfg.Retry.Backoff = core.RetryBackoff{Base: spi.Duration(time.Minute), Cap: spi.Duration(time.Hour)}
 		}, "p:1")
 		peer := w.accept(l)
 		synctest.Wait()
 		begin := time.Now()
-		call := start[string](t.Context(), c, "echo", "Say", "x")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Microsecond) // no random wait is as short
+		defer cancel()
+		call := start[string](ctx, c, "echo", "Say", "x")
 		w.readAs(peer, coretest.TypeRequest)
 		w.must(peer.Close())
 		_, err := call.wait()
