@@ -59,7 +59,7 @@ func (i idle) tick() time.Duration { return i.writer / 10 }
 func (i idle) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.State) {
 	q := silenceOf(&st, s.LastIn)
 	silent, late := s.Now-s.LastIn, s.Now-s.Due > i.writer/2
-	pause := late && silent >= i.reader && !q.looked
+	pause := late && silent > i.reader-i.writer && !q.looked // or the next question, the last, might come too soon for an answer
 	switch {
 	case pause:
 		q.looked = true

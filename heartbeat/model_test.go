@@ -274,6 +274,36 @@ func TestStopOfAnHour(t *testing.T) {
 	}
 }
 
+// TestOwnPauseLeavesTimeToAnswer: after a pause of this side, however long and whenever
+// it began, a peer that answers has the time for it, up to half of the interval on the way.
+func TestOwnPauseLeavesTimeToAnswer(t *testing.T) {
+	const step = 250 * time.Millisecond
+	for _, use := range []string{"three-strike", "idle", "phi-accrual"} {
+		hb := open(t, use, "")
+		for _, rtt := range []time.Duration{50 * time.Millisecond, 520 * time.Millisecond, 900 * time.Millisecond} {
+			for stop := time.Minute; stop < time.Minute+2*interval; stop += step {
+				for pause := 3 * time.Second; pause < 40*time.Second; pause += 2 * step {
+					resume := stop + pause
+					out := simulation{hb: hb, until: 3 * time.Minute, pong: func(_ uint64, sent time.Duration) time.Duration {
+						if at := sent + rtt; at <= stop || at >= resume {
+							return rtt
+						}
+						return resume - sent // it is read only then
+					}, late: func(due time.Duration) time.Duration {
+						if due > stop && due < resume {
+							return resume - due
+						}
+						return 0
+					}}.run()
+					if out.died != never {
+						t.Fatalf("%s, answers after %v, this side stopped at %v for %v: got death at %v, want none", use, rtt, stop, pause, out.died)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestWriteStalled: the reason says when the PING never left.
 func TestWriteStalled(t *testing.T) {
 	for _, use := range []string{"three-strike", "idle", "phi-accrual"} {

@@ -95,7 +95,7 @@ func (p phiAccrual) Decide(s spi.Snapshot, st spi.State) (spi.Decision, spi.Stat
 	switch phi := p.phi(silent, a); {
 	case late && phi >= p.cfg.Suspect && a.voids < mostVoids:
 		a.voids++
-		d.Reason = spi.ReasonLocalPause // and the peer stays what it was
+		d.SendPing, d.Next, d.Reason = true, p.cfg.Interval.D(), spi.ReasonLocalPause // the peer stays what it was, and has an interval to answer
 	case silent >= p.cfg.Ceiling.D(), phi >= p.cfg.Dead && silent >= p.cfg.Floor.D():
 		return spi.Decision{Liveness: spi.Dead, Strikes: unanswered(s), Next: d.Next, Reason: causeOf(s)}, a.state()
 	default:
