@@ -321,8 +321,9 @@ func (c *conn) readFrame() error {
 			return err
 		}
 	case wire.Pong:
-		c.heart.pong(f.ID)
-		c.in.traffic.noted++
+		if c.heart.pong(f.ID) {
+			c.in.traffic.noted++
+		}
 		f.owned.release()
 	case wire.Hello:
 		f.owned.release()
@@ -418,9 +419,11 @@ func reasonOf(cause error) (reason, text string) {
 	return spi.ReasonReset, strings.TrimPrefix(cause.Error(), "read ")
 }
 
+// isTimeout reports that a time which this side has set is over. That the kernel gave
+// the peer up, ETIMEDOUT, is something else, though it calls itself a timeout too.
 func isTimeout(err error) bool {
 	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	return errors.As(err, &ne) && ne.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // lost is the error of a call whose connection ended.

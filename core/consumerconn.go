@@ -20,6 +20,9 @@ type consumerConn struct {
 	ready    chan struct{} // closed when the provider's HELLO was seen
 	gone     chan struct{} // closed when everything is cleaned up
 
+	attempt int       // to connect, that made it; 0: the first there was
+	downAt  time.Time // since when there was no connection; zero with that
+
 	// From the provider's HELLO; read-only once ready is closed.
 	peer       wire.HelloBody
 	serializer uint8 // the provider's number for this consumer's serializer
@@ -60,7 +63,14 @@ func (c *consumerConn) opened(peer wire.HelloBody) error {
 	return nil
 }
 
-func (c *consumerConn) watched() { close(c.ready) }
+// watched tells of a connection that takes the place of another, before anybody can
+// learn of its end.
+func (c *consumerConn) watched() {
+	if c.attempt > 0 {
+		c.heart.report(Reconnected{c.event(), c.attempt, time.Since(c.downAt)})
+	}
+	close(c.ready)
+}
 
 // judged makes the picker avoid the endpoint, or no longer.
 func (c *consumerConn) judged(suspect bool) { c.endpoint.suspect(c, suspect) }

@@ -87,7 +87,7 @@ func (e *endpoint) run() {
 	e.downAt = time.Now()
 	for first := true; ; first = false {
 		e.become(connecting, nil, nil)
-		c, err := e.connect()
+		c, err := e.connect(first)
 		if e.ctx.Err() != nil {
 			return
 		}
@@ -95,7 +95,7 @@ func (e *endpoint) run() {
 		if err != nil {
 			wait = e.failed(err)
 		} else {
-			wait = e.serve(c, first)
+			wait = e.serve(c)
 		}
 		if e.ctx.Err() == nil {
 			e.consumer.pulse.report(ReconnectAttempt{e.address, e.attempts + 1, wait, time.Now()})
@@ -120,7 +120,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // connect dials and shakes hands once. The connection drains when the endpoint is no
 // longer listed, and closes when the Consumer does.
-func (e *endpoint) connect() (*consumerConn, error) {
+func (e *endpoint) connect(first bool) (*consumerConn, error) {
 	cfg := &e.consumer.cfg
 	select { // so that a thousand endpoints do not dial in the same moment
 	case e.consumer.dials <- struct{}{}:
@@ -140,6 +140,9 @@ func (e *endpoint) connect() (*consumerConn, error) {
 	}
 	c := newConsumerConn(e, nc)
 	c.hello.Supersedes = e.died
+	if !first {
+		c.attempt, c.downAt = e.attempts+1, e.downAt
+	}
 	e.consumer.open.add(c)
 	e.conns.Go(func() {
 		defer close(c.gone)
@@ -185,12 +188,9 @@ func (e *endpoint) failed(err error) time.Duration {
 
 // serve publishes a connection, waits for its end, and returns how long to wait
 // before the next attempt.
-func (e *endpoint) serve(c *consumerConn, first bool) time.Duration {
+func (e *endpoint) serve(c *consumerConn) time.Duration {
 	e.become(up, c, nil)
 	since := time.Now()
-	if !first {
-		c.heart.report(Reconnected{c.event(), e.attempts + 1, since.Sub(e.downAt)})
-	}
 	select {
 	case <-c.gone: // everything of it is freed before there is another one
 	case <-c.draining: // the old connection finishes beside the next one

@@ -31,6 +31,13 @@ func (p *Provider) ConnCount() int {
 	return len(p.conns)
 }
 
+// TokensKnown returns of how many connections the names are known.
+func (p *Provider) TokensKnown() int {
+	p.names.mu.Lock()
+	defer p.names.mu.Unlock()
+	return len(p.names.conns)
+}
+
 // KeptWorkers is how many goroutines a Provider keeps for requests to come.
 const KeptWorkers = keptWorkers
 

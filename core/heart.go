@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
@@ -51,7 +52,7 @@ func (e *silenceError) Error() string {
 // presumedDead reports a cause after which nobody reads what was sent.
 func presumedDead(cause error) bool {
 	var silent *silenceError
-	return errors.Is(cause, errWriteStalled) || errors.Is(cause, errSuperseded) || errors.As(cause, &silent)
+	return errors.Is(cause, errWriteStalled) || errors.Is(cause, errSuperseded) || errors.Is(cause, syscall.ETIMEDOUT) || errors.As(cause, &silent)
 }
 
 // pulse is the heartbeat of one Consumer or Provider, and whom it tells what happens.
@@ -221,14 +222,17 @@ func (h *heart) ended(d Disconnected) {
 	}
 }
 
-// pong notes the answer to a PING of this side.
-func (h *heart) pong(sequence uint64) {
+// pong notes the answer to a PING of this side, and reports whether it answers one: now,
+// or late.
+func (h *heart) pong(sequence uint64) bool {
 	if h.beat == nil {
-		return
+		return false
 	}
-	if rtt, ok := h.beat.Pong(sequence); ok {
+	rtt, ok := h.beat.Pong(sequence)
+	if ok {
 		h.counts.rtt.add(rtt)
 	}
+	return ok || sequence > 0 && sequence <= h.beat.Status().Pings
 }
 
 // signs counts the signs of life that one read brought.

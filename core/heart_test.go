@@ -164,7 +164,10 @@ func TestWhatIsNoSignOfLife(t *testing.T) {
 		alive bool
 	}{
 		{"its own PING", "any_answer", coretest.Frame{Type: coretest.TypePing, ID: 1}, false},
-		{"a PONG of a PING that was never sent", "pong_only", coretest.Frame{Type: coretest.TypePong, ID: 1 << 40}, false},
+		{"a PONG of a PING that was never sent", "any_answer", coretest.Frame{Type: coretest.TypePong, ID: 1 << 40}, false},
+		{"the same, where only a PONG counts", "pong_only", coretest.Frame{Type: coretest.TypePong, ID: 1 << 40}, false},
+		{"a PONG of no PING", "any_answer", coretest.Frame{Type: coretest.TypePong}, false},
+		{"a late PONG", "any_answer", coretest.Frame{Type: coretest.TypePong, ID: 1}, true},
 		{"a PONG of an old PING", "pong_only", coretest.Frame{Type: coretest.TypePong, ID: 1}, false},
 		{"a frame of an unknown type", "any_answer", coretest.Frame{Type: 200}, false},
 		{"a late answer", "any_answer", coretest.Failure(1<<20, spi.Internal, "late"), true},
@@ -198,6 +201,32 @@ func TestWhatIsNoSignOfLife(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestGoAwayIsNoSignOfLife: a peer that says only that it leaves, again and again, is
+// dead to a call that waits.
+func TestGoAwayIsNoSignOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		l := w.listen("p:1")
+		c := w.consumer(beating(w.strikes(interval), o), "p:1")
+		p := w.accept(l)
+		call := start[string](t.Context(), c, "echo", "Say", "x")
+		w.readAs(p, coretest.TypeRequest)
+		go func() { _ = p.AwaitEnd() }()
+		for range 20 {
+			time.Sleep(interval * 6 / 10)
+			if p.Write(coretest.GoAway(coretest.GoAwayShutdown, "")) != nil {
+				break
+			}
+		}
+		if d := last[core.Disconnected](t, o); d.ID != 1 || d.Reason != spi.ReasonHeartbeatTimeout || d.Failed[spi.SentMaybe] != 1 {
+			t.Errorf("got %+v, want the first connection given up, with its call", d)
+		}
+		_, err := call.wait()
+		w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonHeartbeatTimeout, phase: spi.PhaseWait, sent: spi.SentMaybe, endpoint: "p:1", message: "3 heartbeats unanswered"})
+		l.Close()
+	})
 }
 
 // TestLargeFrameIsASignOfLife: a peer that brings a large answer slowly has no time

@@ -1,8 +1,14 @@
 package core_test
 
 import (
+	"context"
+	"errors"
+	"net"
+	"os"
 	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,14 +172,10 @@ func TestSupersede(t *testing.T) {
 		lost := start[string](t.Context(), c, "Gate", "Pass", "lost")
 		<-g.entered
 		before := p.Conns()
-		// Both consumers' PINGs are lost; the sibling's call shows that it lives.
-		link := w.network.Link("p:1")
-		link.ToConsumer.Drop()
+		w.network.Link("p:1").Forget() // so that the provider does not see their ends
 		w.until("both are dead", 10*interval, func() bool {
 			return o.count("disconnected") == 1 && sibling.Metrics().Disconnected[spi.ReasonHeartbeatTimeout] == 1
 		})
-		link.ToProvider.Drop() // so that the provider does not see their ends
-		link.Heal()
 		w.until("both are back", 20*interval, func() bool { return o.count("reconnected") == 1 && sibling.Metrics().Reconnected == 1 })
 		synctest.Wait()
 		after := p.Conns()
@@ -182,11 +184,93 @@ func TestSupersede(t *testing.T) {
 		}
 		_, _ = other.wait()
 		_, _ = lost.wait()
+		if superseded, ended := at.count("superseded"), p.Metrics().Disconnected[spi.ReasonSuperseded]; superseded != 2 || ended != 2 {
+			t.Errorf("got %d superseded and %d ended for it, want both", superseded, ended)
+		}
+		if got := p.TokensKnown(); got != len(after) {
+			t.Errorf("got the names of %d connections kept, want %d", got, len(after))
+		}
 		for _, i := range after {
 			if slices.ContainsFunc(before, func(b core.ConnInfo) bool { return b.ID == i.ID }) {
 				t.Errorf("connection %d is still there", i.ID)
 			}
 		}
+	})
+}
+
+// givenUp is a connection whose end the kernel reports as ETIMEDOUT.
+type givenUp struct{ net.Conn }
+
+// Read implements [net.Conn].
+func (g givenUp) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}
+	}
+	return n, err
+}
+
+// TestSupersedeWhatTheKernelGaveUp: a peer that acknowledged nothing for too long may
+// have its half of the connection still.
+func TestSupersedeWhatTheKernelGaveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		l := w.listen("p:1")
+		w.consumer(beating(nil, o, func(cfg *core.ConsumerConfig) {
+			cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+				nc, err := w.network.Dial(ctx, address)
+				return givenUp{nc}, err
+			}
+		}), "p:1")
+		hello := func() coretest.Hello {
+			nc, err := l.Accept()
+			w.must(err)
+			theirs, err := coretest.NewPeer(nc).BeProvider(coretest.Hello{Serializers: []string{"json"}})
+			w.must(err)
+			return theirs
+		}
+		first := hello()
+		synctest.Wait()
+		w.network.Link("p:1").Cut()
+		if second := hello(); second.Supersedes != first.Token {
+			t.Errorf("got %x superseded, want %x", second.Supersedes, first.Token)
+		}
+		if d := last[core.Disconnected](t, o); d.Reason != spi.ReasonReset || !strings.Contains(d.Cause, "connection timed out") {
+			t.Errorf("got %s, %q, want a reset: connection timed out", d.Reason, d.Cause)
+		}
+	})
+}
+
+// TestReconnectedBeforeItsEnd: what is told of a connection ends with its end, however
+// soon that comes.
+func TestReconnectedBeforeItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		l := w.listen("p:1")
+		w.consumer(beating(w.strikes(interval), o, func(cfg *core.ConsumerConfig) {
+			cfg.Reconnect.Base, cfg.Reconnect.Cap = spi.Duration(interval), spi.Duration(interval)
+		}), "p:1")
+		for range 200 {
+			w.must(w.accept(l).Close())
+		}
+		synctest.Wait()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		ended := make(map[uint64]bool)
+		for _, event := range o.all {
+			switch e := event.(type) {
+			case core.Disconnected:
+				ended[e.ID] = true
+			case core.Reconnected:
+				if ended[e.ID] {
+					t.Errorf("connection %d: got reconnected after disconnected", e.ID)
+				}
+			}
+		}
+		if len(ended) != 200 {
+			t.Errorf("got %d ends, want 200", len(ended))
+		}
+		l.Close()
 	})
 }
 

@@ -91,7 +91,8 @@ func TestIsTimeout(t *testing.T) {
 	for _, test := range []struct {
 		err  error
 		want bool
-	}{{os.ErrDeadlineExceeded, true}, {fmt.Errorf("read: %w", os.ErrDeadlineExceeded), true}, {&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true}, {io.EOF, false}, {nil, false}} {
+	}{{os.ErrDeadlineExceeded, true}, {fmt.Errorf("read: %w", os.ErrDeadlineExceeded), true}, {&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, true}, {io.EOF, false}, {nil, false},
+		{&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ETIMEDOUT)}, false}} {
 		if got := isTimeout(test.err); got != test.want {
 			t.Errorf("%v: got %v, want %v", test.err, got, test.want)
 		}

@@ -14,7 +14,10 @@ import (
 type cable struct {
 	link *Link
 	ends [2]*end
-	cut  bool // guarded by Network.mu
+
+	// Guarded by Network.mu.
+	cut       bool
+	forgotten bool // by [Link.Forget]
 }
 
 // end is one end of a connection. It implements [net.Conn].
@@ -103,7 +106,7 @@ func (e *end) admit(n int) (permit, error) {
 		case !e.deadline.IsZero() && !time.Now().Before(e.deadline):
 			mu.Unlock()
 			return permit{}, os.ErrDeadlineExceeded
-		case e.out.passage != stalled:
+		case e.out.passage != stalled || e.cable.forgotten:
 			p := e.permitLocked(n)
 			mu.Unlock()
 			if n > 0 && p.bytes == 0 {
@@ -119,7 +122,7 @@ func (e *end) admit(n int) (permit, error) {
 
 // permitLocked takes n bytes, or as many as are left until the cut.
 func (e *end) permitLocked(n int) permit {
-	p := permit{bytes: n, drop: e.out.passage == dropping, corrupt: e.out.corrupt}
+	p := permit{bytes: n, drop: e.out.passage == dropping || e.cable.forgotten, corrupt: e.out.corrupt}
 	switch left := e.out.left; {
 	case left == unlimited || n == 0:
 	case left == 0:
@@ -212,7 +215,7 @@ func (e *end) Close() error {
 		return e.opError("close", net.ErrClosed)
 	}
 	e.closed = true
-	if e.out.passage == flowing {
+	if e.out.passage == flowing && !e.cable.forgotten {
 		_ = e.pipe.Close()
 	} else {
 		_ = e.pipe.SetDeadline(time.Unix(1, 0)) // ends what waits on this end only

@@ -67,6 +67,18 @@ func (l *Link) cutLocked() {
 	l.changedLocked()
 }
 
+// Forget makes every open connection half-open, as a NAT does that loses its table:
+// what is sent on it from now on vanishes, and that an end was closed never arrives.
+// New connections are possible, and Heal does not bring the old ones back.
+func (l *Link) Forget() {
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	for c := range l.cables {
+		c.forgotten = true
+	}
+	l.changedLocked()
+}
+
 // Heal ends every fault of the Link and of both directions. What was dropped,
 // damaged or cut stays so.
 func (l *Link) Heal() {
@@ -127,7 +139,7 @@ func (d *Direction) passLocked(p passage) {
 	if p == flowing {
 		for c := range d.link.cables {
 			for _, e := range c.ends {
-				if e.out == d && e.closed {
+				if e.out == d && e.closed && !c.forgotten {
 					_ = e.pipe.Close() // the end arrives now
 				}
 			}

@@ -121,6 +121,39 @@ func TestDrop(t *testing.T) {
 	})
 }
 
+// TestForget: of a connection that is forgotten nothing arrives any more, its end
+// included, not even after Heal; a new one works.
+func TestForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		link, consumer, provider := connect(t)
+		r := read(provider)
+		consumer.Write([]byte("one"))
+		link.Forget()
+		if n, err := consumer.Write([]byte("two")); n != 3 || err != nil {
+			t.Errorf("got %d, %v, want a write that succeeds", n, err)
+		}
+		consumer.Close()
+		link.Heal()
+		synctest.Wait()
+		select {
+		case <-r.done:
+			t.Error("got the end, want none")
+		default:
+		}
+		if got := link.Conns(); got != 1 {
+			t.Errorf("got %d connections, want the half", got)
+		}
+		provider.Close()
+		<-r.done
+		if string(r.got) != "one" {
+			t.Errorf("got %q, want %q", r.got, "one")
+		}
+		if got := link.Conns(); got != 0 {
+			t.Errorf("got %d connections, want none", got)
+		}
+	})
+}
+
 func TestCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link, consumer, provider := connect(t)
