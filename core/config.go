@@ -199,7 +199,7 @@ type ProviderConfig struct {
 	Weight           int          `json:"weight" doc:"share of calls that a registry is told, relative to other providers"`
 	Limits           Limits       `json:"limits"`
 	HTTP             HTTP         `json:"http"`
-	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one"`
+	MaxConns         int          `json:"max_conns" doc:"connections at once; beyond it the oldest that has said nothing is closed, or else the new one, unless it takes the place of another"`
 	MaxHandshakes    int          `json:"max_handshakes" doc:"connections at once that have not said HELLO, or the header of an HTTP request; beyond it the oldest is closed"`
 	TLS              ProviderTLS  `json:"tls"`
 	FrameTimeout     spi.Duration `json:"frame_timeout" doc:"a consumer is disconnected whose frame, once begun, is not whole after this long and comes at less than 4 KiB/s, or who stops for this long in the middle of a body in chunks"`

@@ -39,6 +39,7 @@ var (
 	errWriteStalled = errors.New("the peer took no bytes for the write timeout")
 	errGoAway       = errors.New("the peer is shutting down")
 	errClosed       = errors.New("closed by this side")
+	errNoRoom       = errors.New("refused")
 	errHandshake    = errors.New("no HELLO within the handshake timeout")
 
 	errConsumerClosed = fmt.Errorf("the consumer is %w", errClosed)
@@ -301,8 +302,11 @@ func refused(f frame) error {
 	if err != nil {
 		return err
 	}
-	if f.Code == wire.GoAwayShutdown {
+	switch f.Code {
+	case wire.GoAwayShutdown:
 		return errGoAway
+	case wire.GoAwayOverloaded:
+		return fmt.Errorf("%w: %s", errNoRoom, body.Message)
 	}
 	return protocolErrorf("refused: %s", body.Message)
 }
@@ -413,7 +417,7 @@ func reasonOf(cause error) (reason, text string) {
 		return spi.ReasonProtocolError, "protocol error: " + cause.Error()
 	case errors.Is(cause, errHandshake):
 		return spi.ReasonConnecting, cause.Error()
-	case errors.Is(cause, errCrowded):
+	case errors.Is(cause, errCrowded), errors.Is(cause, errFull), errors.Is(cause, errNoRoom):
 		return spi.ReasonOverloaded, cause.Error()
 	}
 	return spi.ReasonReset, strings.TrimPrefix(cause.Error(), "read ")

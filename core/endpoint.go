@@ -391,6 +391,8 @@ func (e *endpoint) handshakeError(cause error) error {
 		}
 	case failure.Reason == spi.ReasonTLS:
 		failure.Hint = "does the provider have provider.tls? If not, turn consumer.tls off"
+	case failure.Reason == spi.ReasonOverloaded:
+		failure.Hint = "start another provider, or raise the key there"
 	case failure.Reason != spi.ReasonClosed && failure.Reason != spi.ReasonGoAway:
 		failure.Hint = "is that a bhrpc provider?"
 	}

@@ -146,9 +146,14 @@ func (c complainer) Write(line []byte) (int, error) {
 // ServeHTTP implements [http.Handler].
 func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(webConnKey{}).(*webConn).conn
-	w.provider.lobby.leave(c)
+	first := w.provider.lobby.leave(c)
 	c.asked(1)
 	defer c.asked(-1)
+	if first && !w.provider.introduce(c, [16]byte{}) {
+		rw.Header().Set("Connection", "close")
+		w.refuse(rw, http.StatusServiceUnavailable, &spi.Error{Code: spi.Unavailable, Reason: spi.ReasonOverloaded, Message: errFull.Error()})
+		return
+	}
 	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.patience)) // of small answers; larger ones set their own
 	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !w.hostAllowed(r.Host) {

@@ -11,6 +11,9 @@ import (
 // its place.
 var errCrowded = errors.New("too many connections that have said nothing yet; the keys provider.max_handshakes and provider.max_conns bound them")
 
+// errFull refuses a connection that has introduced itself.
+var errFull = errors.New("this provider has as many connections as the key provider.max_conns allows")
+
 // lobby holds the connections that have not said HELLO, or the whole header of an
 // HTTP request, in the order in which they came. The zero lobby is empty.
 type lobby struct {
@@ -25,14 +28,16 @@ func (l *lobby) enter(c *providerConn) {
 	c.place = l.waiting.PushBack(c)
 }
 
-// leave takes a connection out, if it is still there.
-func (l *lobby) leave(c *providerConn) {
+// leave takes a connection out and reports whether it was there still.
+func (l *lobby) leave(c *providerConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.place != nil {
-		l.waiting.Remove(c.place)
-		c.place = nil
+	if c.place == nil {
+		return false
 	}
+	l.waiting.Remove(c.place)
+	c.place = nil
+	return true
 }
 
 // replace gives the place of one connection to another.

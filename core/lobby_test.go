@@ -11,6 +11,7 @@ import (
 
 	"github.com/bhrpc/bhrpc/core"
 	"github.com/bhrpc/bhrpc/core/coretest"
+	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
 )
 
@@ -87,30 +88,71 @@ func TestSilentCrowd(t *testing.T) {
 	}
 }
 
-// TestFull: when all connections have spoken, a new one is closed at once, the
-// others go on, and there is room again when one ends.
+// TestFull: when all connections have spoken, a new one is refused as soon as it has
+// introduced itself, the others go on, and there is room again when one ends.
 func TestFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns = 2 }, echo{})
-		one, two := w.dial("p:1"), w.dial("p:1")
-		for range 3 {
-			if nc := w.silent("p:1"); isOpen(nc) {
-				t.Error("got a third connection open, want it closed")
-			}
+		one, two := w.dial("p:1"), w.browser("p:1")
+		if answer, text := two.ask(t.Context(), "POST", "/echo/Say", `["x"]`); answer.StatusCode != 200 {
+			t.Errorf("got %d %s, want it served", answer.StatusCode, text)
 		}
+		for range 3 {
+			c := w.consumer(nil, "p:1")
+			_, err := invoke[string](t.Context(), c, "echo", "Say", "x")
+			w.must(c.Close()) // or it would try again
+			w.expect(err, failure{code: spi.Unavailable, reason: spi.ReasonOverloaded, phase: spi.PhaseHandshake, sent: spi.SentNo, endpoint: "p:1",
+				message: "refused: this provider has as many connections as the key provider.max_conns allows", hint: "raise the key there"})
+		}
+		if answer, text := w.browser("p:1").ask(t.Context(), "GET", "/healthz", ""); answer.StatusCode != 503 || !strings.Contains(text, "provider.max_conns") {
+			t.Errorf("got %d %s, want it refused", answer.StatusCode, text)
+		}
+		synctest.Wait()
 		if got := p.ConnCount(); got != 2 {
 			t.Errorf("got %d conns, want 2", got)
 		}
-		if got, want := w.logged(logrus.WarnLevel), "warning refused a connection; the key provider.max_conns bounds them"; len(got) != 3 || got[0] != want {
-			t.Errorf("got %q, want three times %q", got, want)
+		for range 20 { // who says nothing is one of sixteen beyond
+			w.silent("p:1")
+		}
+		if got := p.ConnCount(); got != 2+16 {
+			t.Errorf("got %d conns, want 18", got)
+		}
+		for _, e := range w.logs.AllEntries() {
+			if e.Message == "disconnected a consumer" && (e.Data["reason"] != spi.ReasonOverloaded || !strings.Contains(fmt.Sprint(e.Data["cause"]), "provider.max_conns")) {
+				t.Errorf("got %s %v, want the key named", e.Message, e.Data)
+			}
 		}
 		w.must(one.Close())
 		synctest.Wait()
 		three := w.dial("p:1")
-		for _, peer := range []*coretest.Peer{two, three} {
-			w.must(peer.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
-			w.readAs(peer, coretest.TypeResponse)
+		w.must(three.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
+		w.readAs(three, coretest.TypeResponse)
+		if answer, text := two.ask(t.Context(), "POST", "/echo/Say", `["x"]`); answer.StatusCode != 200 {
+			t.Errorf("got %d %s, want it served", answer.StatusCode, text)
+		}
+	})
+}
+
+// TestFullOfTheDead: a consumer that connects again takes the place of its own
+// connection, which the provider believes alive, though there is no other place.
+func TestFullOfTheDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, o := newWorld(t), tell()
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns, cfg.Heartbeat = 1, w.strikes(10*time.Minute) }, echo{})
+		c := w.consumer(beating(w.strikes(interval), o), "p:1")
+		synctest.Wait()
+		w.network.Link("p:1").Forget()
+		w.until("it is found dead", 10*interval, func() bool { return o.count("disconnected") == 1 })
+		w.until("it is back", 2*interval, func() bool { return o.count("reconnected") == 1 })
+		if got, err := invoke[string](t.Context(), c, "echo", "Say", "x"); got != "x" || err != nil {
+			t.Errorf("got %q, %v, want x", got, err)
+		}
+		if list := p.Conns(); len(list) != 1 || list[0].ID != 2 {
+			t.Errorf("got %+v, want the second connection alone", list)
+		}
+		if got := last[core.Reconnected](t, o).Attempt; got != 1 {
+			t.Errorf("got it back at attempt %d, want the first", got)
 		}
 	})
 }

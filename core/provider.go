@@ -37,7 +37,8 @@ type Provider struct {
 	tls        *tlsFiles // nil: no TLS
 	names      tokens
 	pulse      *pulse
-	lobby      lobby // its lock may be taken with mu held
+	lobby      lobby        // its lock may be taken with mu held
+	introduced atomic.Int32 // connections that are none of the lobby's any more, and have not ended
 	unpackRoom unpackRoom
 	lastOffers atomic.Pointer[[]offer] // nil before the first HELLO
 
@@ -249,41 +250,48 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// makeRoom reports whether one more connection may be accepted. If there are too
-// many, the one that has been silent longest gives way; if all have spoken, the new
-// one must.
-func (p *Provider) makeRoom() bool {
+// guests is how many connections may introduce themselves beyond max_conns, since they
+// may be there to take the place of others.
+const guests = 16
+
+// makeRoom waits until one more connection may be accepted. If there are too many, the
+// one that has been silent longest gives way; if there is none, introduce decides.
+func (p *Provider) makeRoom() {
 	for {
 		p.mu.Lock()
-		full := len(p.conns) >= p.cfg.MaxConns
+		all := len(p.conns)
 		p.mu.Unlock()
-		if !full && p.lobby.len() < p.cfg.MaxHandshakes {
-			return true
+		silent, known := p.lobby.len(), int(p.introduced.Load())
+		if silent < p.cfg.MaxHandshakes && (all < p.cfg.MaxConns || known >= p.cfg.MaxConns && silent < guests) {
+			return
 		}
 		oldest, wait := p.lobby.giveWay(p.cfg.HandshakeTimeout.D())
 		switch {
 		case wait > 0:
 			if !sleep(p.announceCtx, wait) {
-				return true // and adopt closes it
+				return // and adopt closes it
 			}
 		case oldest == nil:
-			return false
+			return
 		default:
 			oldest.close(errCrowded)
-			return true
+			return
 		}
 	}
 }
 
+// introduce counts a connection, until its end, as one that has introduced itself, and
+// reports whether it may stay: there is a place, or it has taken that of another.
+func (p *Provider) introduce(c *providerConn, supersedes [16]byte) bool {
+	if !c.stage.CompareAndSwap(stageSilent, stageIntroduced) {
+		return true // it ends
+	}
+	return int(p.introduced.Add(1)) <= p.cfg.MaxConns || p.names.has(supersedes)
+}
+
 // adopt runs a connection.
 func (p *Provider) adopt(nc net.Conn) {
-	if !p.makeRoom() {
-		_ = nc.Close()
-		if p.complaints.allow() {
-			p.cfg.Log.WithFields(logrus.Fields{"consumer": nameOf(nc.RemoteAddr()), "limit": p.cfg.MaxConns}).Warn("refused a connection; the key provider.max_conns bounds them")
-		}
-		return
-	}
+	p.makeRoom()
 	tuneSocket(nc, p.pulse.userTimeout(p.cfg.WriteTimeout))
 	c := newProviderConn(p, nc)
 	p.mu.Lock()

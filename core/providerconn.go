@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bhrpc/bhrpc/core/internal/wire"
@@ -23,6 +24,7 @@ type providerConn struct {
 	provider *Provider
 	place    *list.Element // in the lobby, whose lock guards it; nil: not there
 	secured  bool          // nc is a TLS connection
+	stage    atomic.Uint32 // one of those below
 	identity *spi.Identity // of the consumer's certificate; nil: none that was verified
 
 	// Of the reader alone.
@@ -43,6 +45,13 @@ type providerConn struct {
 	leaving  bool                       // the provider is shutting down
 	stopped  bool                       // the consumer sends no more requests
 }
+
+// The stages of a connection, for the bound on them.
+const (
+	stageSilent     = iota
+	stageIntroduced // by a HELLO, or by the header of an HTTP request
+	stageEnded
+)
 
 // offer is a serializer that both sides have. The zero offer is none.
 type offer struct {
@@ -66,6 +75,10 @@ func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 
 func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.provider.lobby.leave(c)
+	if !c.provider.introduce(c, peer.Supersedes) {
+		_ = c.refuse(wire.GoAwayOverloaded, errFull.Error())
+		return errFull
+	}
 	c.maxMessage, c.maxMetadata = peer.MaxMessage, peer.MaxMetadata
 	var both []string
 	for _, s := range peer.Serializers {
@@ -370,7 +383,11 @@ func (c *providerConn) sendGoAway() {
 	c.out.kick()
 }
 
-func (c *providerConn) closing(error) {}
+func (c *providerConn) closing(error) {
+	if c.stage.Swap(stageEnded) == stageIntroduced {
+		c.provider.introduced.Add(-1)
+	}
+}
 
 // closed cancels the handlers of this consumer. What its last read brought goes to
 // the workers all the same: they count it as over, and run nothing.

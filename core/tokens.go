@@ -26,6 +26,13 @@ func (t *tokens) enter(c *providerConn) (old *providerConn) {
 	return old
 }
 
+// has reports whether there is a connection of that name.
+func (t *tokens) has(name [16]byte) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.conns[name] != nil
+}
+
 func (t *tokens) leave(c *providerConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -115,7 +115,7 @@ const (
 	ReasonHandlerExit      = "handler_exit"      // the user's method ended its goroutine
 	ReasonRefused          = "refused"           // a hook of the proxy said no
 	ReasonNoResult         = "no_result"         // a result was wanted of a method that has none
-	ReasonOverloaded       = "overloaded"        // the provider's bound on requests was reached
+	ReasonOverloaded       = "overloaded"        // the provider's bound on requests, or on connections, was reached
 	ReasonCertificate      = "certificate"       // a certificate was not accepted, by this side or the other
 	ReasonTLS              = "tls"               // no TLS connection could be made for another reason
 )
