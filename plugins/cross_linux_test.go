@@ -40,6 +40,8 @@ var crossRoles = map[string]func(){
 			panic(err)
 		}
 	},
+	"opens slowly":         serveSlowly,
+	"second start refuses": serveStrictly,
 	"second start hangs": func() {
 		if isSecondStart() {
 			fmt.Println("hangs")

@@ -36,14 +36,18 @@ func (p *Plugin) addProxy(cat *spi.Catalog, info spi.Info) error {
 	}
 	return cat.Proxies.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Proxy, error) {
 		h := &hooks{plugin: p, name: info.Name, with: with, acked: ackTime, queue: make(chan spi.Outcome, outcomeQueue), closing: make(chan struct{})}
-		if err := p.admit(ctx, env.Log, perCall{info, "call", h.probe}, with); err != nil {
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.admit(ctx, env.Log, perCall{w, "call", h.probe})
+		if err != nil {
 			return nil, err
 		}
 		standIn := ""
 		if p.cfg.OnFailure[info.Kind] == spi.Pass {
 			standIn = spi.Pass
 		}
-		h.use = p.usages.add(info, standIn, env.Log.WithField("plugin", p.cfg.Name))
+		if h.use, err = p.keep(ctx, w, number, standIn, env.Log); err != nil {
+			return nil, err
+		}
 		h.ctx, h.cancel = context.WithCancel(context.Background())
 		h.waiting, h.leave = context.WithCancel(h.ctx)
 		h.teller.Go(h.tell)

@@ -27,11 +27,15 @@ func (p *Plugin) addSerializer(cat *spi.Catalog, info spi.Info) error {
 			return nil, fmt.Errorf("the neutral document of serializers in plugins needs serializer %q: %w", neutralName, err)
 		}
 		s := &serializer{plugin: p, neutral: neutral, streams: streams{name: info.Name, with: with}, begun: time.Now()}
-		if err := p.admit(ctx, env.Log, perCall{info, "message", s.probe}, with); err != nil {
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.admit(ctx, env.Log, perCall{w, "message", s.probe})
+		if err == nil {
+			s.use, err = p.keep(ctx, w, number, "", env.Log)
+		}
+		if err != nil {
 			s.streams.close()
 			return nil, err
 		}
-		s.use = p.usages.add(info, "", env.Log.WithField("plugin", p.cfg.Name))
 		return s, nil
 	})
 }

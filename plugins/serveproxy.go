@@ -21,7 +21,7 @@ type proxies struct {
 
 // hooks opens a proxy, once, and returns what is asked.
 func (s *proxies) hooks(ctx context.Context, name string, with []byte) (spi.Hooks, error) {
-	proxy, err := s.shelf.open(ctx, name, with)
+	proxy, err := s.shelf.open(ctx, name, with, "")
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (s *serializers) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, p
 			return nil
 		}
 		if err == nil && serializer == nil {
-			serializer, err = s.shelf.open(stream.Context(), blob.GetName(), blob.GetWith())
+			serializer, err = s.shelf.open(stream.Context(), blob.GetName(), blob.GetWith(), "")
 		}
 		if err != nil {
 			return err
