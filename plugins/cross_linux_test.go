@@ -385,7 +385,7 @@ func TestCloseInEveryState(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range lateStrikes {
-				g.answered(context.DeadlineExceeded, time.Second, time.Second)
+				g.answered(context.DeadlineExceeded, time.Now(), 0)
 			}
 			awaitState(t, p, stateKilling)
 		}},
