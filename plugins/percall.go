@@ -110,6 +110,14 @@ func (p *Plugin) unavailable(err error, hint string) *spi.Error {
 	return &spi.Error{Code: spi.Unavailable, Message: err.Error(), Hint: hint, Cause: err}
 }
 
+// failed is the error of a call for which a plugin gave an answer that cannot be used.
+func (p *Plugin) failed(err error) *spi.Error {
+	if status.Code(err) == codes.ResourceExhausted {
+		return &spi.Error{Code: spi.ResourceExhausted, Message: err.Error(), Hint: fmt.Sprintf("a message to or from a plugin has at most %d bytes", maxMessage), Cause: err}
+	}
+	return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+}
+
 const (
 	slowExchange = 2 * time.Millisecond // more than one in a hundred above it is too many
 	slowWindow   = 10 * time.Second

@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -91,6 +92,9 @@ type hooks struct {
 
 // Before implements spi.Hooks.
 func (h *hooks) Before(ctx context.Context, in spi.Invocation) (spi.Verdict, error) {
+	if what := odd(in); what != "" {
+		return spi.Verdict{}, &spi.Error{Code: spi.InvalidArgument, Message: fmt.Sprintf("%s is not UTF-8, so plugin %q cannot be asked about the call", what, h.plugin.cfg.Name)}
+	}
 	deadline, bounded := ctx.Deadline()
 	hurried := bounded && time.Until(deadline) <= h.plugin.cfg.CallTimeout.D()
 	reply, err := h.ask(ctx, &pluginv1.Invocation{Number: h.number.Add(1), Name: h.name, With: h.with,
@@ -103,12 +107,29 @@ func (h *hooks) Before(ctx context.Context, in spi.Invocation) (spi.Verdict, err
 		return spi.Verdict{}, ctx.Err()
 	case hurried && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
 		return spi.Verdict{}, context.DeadlineExceeded
+	case !noAnswer(err): // it may be what the hook, had it been well, would have refused
+		return spi.Verdict{}, h.plugin.failed(err)
 	}
 	h.use.fell(err)
 	if h.use.standIn == spi.Pass {
 		return spi.Verdict{}, nil
 	}
 	return spi.Verdict{}, h.plugin.unavailable(err, "bhrpc plugin inspect "+h.plugin.cfg.Name+" says how it does; on_failure: {proxy: pass} would let calls go on without its hooks")
+}
+
+// odd names a text of an invocation that no message can carry; "": there is none.
+func odd(in spi.Invocation) string {
+	for _, name := range [...]string{in.Service, in.Version, in.Group, in.Method} {
+		if !utf8.ValidString(name) {
+			return strconv.Quote(name)
+		}
+	}
+	for _, pair := range in.Metadata {
+		if !utf8.ValidString(pair.Key) || !utf8.ValidString(pair.Value) {
+			return fmt.Sprintf("the metadata %q", pair.Key)
+		}
+	}
+	return ""
 }
 
 // probe is an exchange of which the author's hooks do not learn.
@@ -243,8 +264,8 @@ func receivedVerdict(v *pluginv1.Verdict) (spi.Verdict, error) {
 }
 
 func sentOutcome(out spi.Outcome) *pluginv1.Outcome {
-	return &pluginv1.Outcome{Service: out.Service, Method: out.Method, Endpoint: out.Endpoint, TookNanos: int64(out.Took),
-		Code: out.Code.String(), Message: strings.ToValidUTF8(out.Message, "\ufffd")}
+	return &pluginv1.Outcome{Service: text(out.Service), Method: text(out.Method), Endpoint: text(out.Endpoint), TookNanos: int64(out.Took),
+		Code: out.Code.String(), Message: text(out.Message)}
 }
 
 // codeNamed returns the code of a name, 0 for "OK" and for what is none.

@@ -102,10 +102,8 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	case err != nil && noAnswer(err):
 		s.use.fell(err)
 		return nil, s.plugin.unavailable(err, "bhrpc plugin inspect "+s.plugin.cfg.Name+" says how it does")
-	case status.Code(err) == codes.ResourceExhausted:
-		return nil, &spi.Error{Code: spi.ResourceExhausted, Message: err.Error(), Hint: fmt.Sprintf("a message to or from a plugin has at most %d bytes", maxMessage), Cause: err}
 	case err != nil:
-		return nil, &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+		return nil, s.plugin.failed(err)
 	}
 	s.use.works()
 	if answer.GetError() != "" {

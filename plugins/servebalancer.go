@@ -65,7 +65,7 @@ func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, p
 		plan, err := planner.Plan(stream.Context(), stats)
 		switch {
 		case err != nil:
-			reply.Error = err.Error()
+			reply.Error = text(err.Error())
 		case len(plan.Weights) != len(stats.Endpoints):
 			reply.Error = "the planner did not answer with one weight per endpoint"
 		default:
