@@ -43,14 +43,13 @@ func (u *usage) fell(why error) {
 	u.fails(why)
 }
 
-// fails notes that the plugin could not be used.
+// fails notes that the plugin could not be used. The log is told once, and if it was
+// told of another time a moment ago, as soon as sayEvery has passed.
 func (u *usage) fails(why error) {
-	if u.fallen.Load() || !u.fallen.CompareAndSwap(false, true) {
-		return
-	}
 	now := time.Now()
 	u.mu.Lock()
-	tell := u.warned.IsZero() || now.Sub(u.warned) >= sayEvery
+	u.fallen.Store(true)
+	tell := !u.told && (u.warned.IsZero() || now.Sub(u.warned) >= sayEvery)
 	if tell {
 		u.warned, u.told = now, true
 	}

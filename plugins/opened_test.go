@@ -24,6 +24,7 @@ func TestOpeningTellsTheLog(t *testing.T) {
 		{"fails and goes on failing", []string{f, f, f}, []string{out}},
 		{"works again", []string{f, f, w, w}, []string{out, back}},
 		{"again within a minute", []string{f, w, f, w}, []string{out, back}},
+		{"again within a minute, and for longer", []string{f, w, f, later, f, f, later, f}, []string{out, back, out}},
 		{"again after a minute", []string{f, w, later, f, w}, []string{out, back, out, back}},
 	}
 	for _, tt := range tests {
