@@ -14,8 +14,10 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -184,6 +186,8 @@ func (lyingSerializer) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, 
 				answer.Data = []byte(isHuge)
 			case "ends":
 				return nil
+			case "cut":
+				return status.Error(codes.Unavailable, "the stream was reset")
 			case "hangs":
 				<-stream.Context().Done()
 				return stream.Context().Err()
@@ -215,7 +219,7 @@ func withLies(t *testing.T) func(what string) (*spi.Catalog, spi.Ref) {
 			t.Fatal(err)
 		}
 		cat := patient
-		if what == "hangs" {
+		if what == "hangs" || what == "cut" { // no other process comes
 			cat = hasty
 		}
 		return cat, spi.Ref{Use: "liar", With: spi.Raw{JSON: with}}
@@ -320,6 +324,7 @@ func TestTranscodingThatLies(t *testing.T) {
 		{"garbage", spi.Unknown, "document of plugin"},
 		{"huge", spi.ResourceExhausted, "larger than max"},
 		{"ends", spi.Internal, "it ended the stream"},
+		{"cut", spi.Unavailable, "the stream was reset"},
 		{"hangs", spi.Unavailable, "deadline exceeded"},
 	}
 	for _, tt := range tests {

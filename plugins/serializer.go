@@ -89,10 +89,13 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	start := time.Now()
 	answer, number, err := s.ask(ctx, direction, data)
 	if lost(err) {
-		var g *generation
-		if g, err = s.plugin.await(ctx, number); err == nil {
+		g, none := s.plugin.await(ctx, number)
+		switch {
+		case none == nil:
 			g.release()
 			answer, _, err = s.ask(ctx, direction, data)
+		case errors.Is(err, errNotReady): // else err says what became of the process, or of the stream alone
+			err = none
 		}
 	}
 	if end := time.Now(); s.slow.note(end.Sub(s.begun), end.Sub(start)) {
