@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync/atomic"
 
@@ -90,15 +89,12 @@ func (b *balancer) Build(endpoints []spi.Endpoint) (spi.Picker, error) {
 
 // Close ends the stream of plans. Pickers work on by their last plans.
 func (b *balancer) Close() error {
-	err := b.planned.(io.Closer).Close() // spi.FromPlanner says so
+	err := closeOpened(b.planned)
 	b.remote.mu.Lock()
 	b.remote.hangUp()
 	b.remote.mu.Unlock()
 	b.remote.plugin.usages.remove(b.remote.use)
-	if closer, ok := b.standIn.(io.Closer); ok {
-		err = errors.Join(err, closer.Close())
-	}
-	return err
+	return errors.Join(err, closeOpened(b.standIn))
 }
 
 // picker picks by plans while they are good enough.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"sync"
@@ -227,10 +226,7 @@ func (h *strategy) Close() error {
 	h.cancel()
 	h.asking.Wait()
 	h.plugin.usages.remove(h.use)
-	if closer, ok := h.shadow.(io.Closer); ok {
-		return closer.Close()
-	}
-	return nil
+	return closeOpened(h.shadow)
 }
 
 // due returns when the plugin wants to be asked.

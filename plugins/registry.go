@@ -21,10 +21,10 @@ import (
 
 // addRegistry adds a registry that is asked over one stream per service.
 func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
+	if err := p.allowOnFailure(info.Kind, spi.Fail); err != nil {
+		return err
+	}
 	return cat.Registries.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Registry, error) {
-		if use := p.cfg.OnFailure[info.Kind]; use != "" && use != spi.Fail {
-			return nil, fmt.Errorf("plugin %q: on_failure.%s: %w: %q cannot stand in for a registry, which would know other providers; write fail, or leave it out", p.cfg.Name, info.Kind, spi.ErrInvalid, use)
-		}
 		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
 		number, err := p.prepare(ctx, w)
 		switch {
