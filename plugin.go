@@ -48,6 +48,12 @@ func (c *Config) checkStandIns(cat *spi.Catalog) error {
 	return errors.Join(errs...)
 }
 
+// withheld reports whether an extension that is asked for every call, if it is in a
+// plugin, must not be used: nobody has set per_call.
+func (c *Config) withheld(info spi.Info) bool {
+	return slices.ContainsFunc(c.c.Plugins, func(p spi.PluginConfig) bool { return !p.PerCall && info.Source == "plugin "+p.Name })
+}
+
 // Plugins describes every plugin process, in the order of the configuration; nil if it
 // has none.
 func (a *App) Plugins() []spi.PluginStatus {

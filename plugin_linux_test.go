@@ -15,6 +15,9 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
+// tempDir is that of the tests, before one of them has a TMPDIR of its own.
+var tempDir = os.TempDir()
+
 // writePlugin writes a configuration file beside a copy of the test binary as
 // bin/acme, whose place and hash the text names PATH and HASH.
 func writePlugin(t *testing.T, text string) (file string) {
@@ -31,7 +34,7 @@ func writePlugin(t *testing.T, text string) (file string) {
 	if err := errors.Join(os.Chmod(dir, 0o700), os.Mkdir(bin, 0o700), os.WriteFile(filepath.Join(bin, "acme"), program, 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	tmp, err := os.MkdirTemp("", "p") // short enough for a socket
+	tmp, err := os.MkdirTemp(tempDir, "p") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +89,50 @@ func TestOpenWithPlugin(t *testing.T) {
 	}
 	if got, err := bhrpc.Call[string](t.Context(), app, "Hello.Say", "again"); err != nil || got != "hello, again" {
 		t.Errorf("call after the restart: got %q, %v", got, err)
+	}
+}
+
+// withPlugin opens a configuration that has acme, with these keys of the plugin and
+// this text behind it.
+func withPlugin(t *testing.T, keys, text string) *bhrpc.App {
+	t.Helper()
+	cfg, err := bhrpc.Load(writePlugin(t, strings.Replace(acme, "{name:", "{"+keys+"name:", 1)+text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, cfg, plugins.Loader)
+}
+
+// A plugin's serializer carries calls, at both ends.
+func TestSerializerOfAPlugin(t *testing.T) {
+	for _, tt := range []struct{ name, offered string }{{"by name", ", serializers: [marked]"}, {"with all others", ""}} {
+		t.Run(tt.name, func(t *testing.T) {
+			runtimeDir(t)
+			p, err := withPlugin(t, "per_call: true, ", "provider: {listen: '127.0.0.1:0'"+tt.offered+"}\n").Provide(t.Context(), Hello{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			app := withPlugin(t, "per_call: true, ", "consumer: {addresses: ['"+p.Addr().String()+"'], serializer: marked}\n")
+			if got, err := bhrpc.Call[string](t.Context(), app, "Hello.Say", "both"); err != nil || got != "hello, both" {
+				t.Errorf("call: got %q, %v", got, err)
+			}
+		})
+	}
+}
+
+// A program serves beside a plugin whose serializer must not be used.
+func TestProvideBesideASerializer(t *testing.T) {
+	runtimeDir(t)
+	p, err := withPlugin(t, "", "provider: {listen: '127.0.0.1:0'}\n").Provide(t.Context(), Hello{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bhrpc.Call[string](t.Context(), dial(t, nil, p.Addr().String()), "Hello.Say", "json"); err != nil || got != "hello, json" {
+		t.Errorf("call: got %q, %v", got, err)
+	}
+	_, err = withPlugin(t, "", "provider: {listen: '127.0.0.1:0', serializers: [marked]}\n").Provide(t.Context(), Hello{})
+	if err == nil || !strings.Contains(err.Error(), "set per_call: true of the plugin") {
+		t.Errorf("Provide of it by name: got %v, want what allows it", err)
 	}
 }
 

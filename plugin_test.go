@@ -1,7 +1,9 @@
 package bhrpc_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +13,7 @@ import (
 )
 
 // pluginRole is the variable that makes the test binary a plugin, which brings a load
-// balancer of the name that it holds.
+// balancer of the name that it holds, and the serializer marked.
 const pluginRole = "BHRPC_TEST_PLUGIN"
 
 type nearestConfig struct {
@@ -27,12 +29,33 @@ func (firstOnly) Plan(_ context.Context, stats spi.Stats) (spi.Plan, error) {
 	return spi.Plan{Weights: weights}, nil
 }
 
+// marked is JSON behind a mark.
+type marked struct{}
+
+const mark = "marked:"
+
+func (marked) Append(dst []byte, v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return append(append(dst, mark...), data...), err
+}
+
+func (marked) Decode(data []byte, v any) error {
+	text, ok := bytes.CutPrefix(data, []byte(mark))
+	if !ok {
+		return fmt.Errorf("%.20q has no mark", data)
+	}
+	return json.Unmarshal(text, v)
+}
+
 // playPlugin serves a plugin and ends the process.
 func playPlugin(name string) {
 	cat := spi.NewCatalog()
 	err := spi.Register(cat.LoadBalancers, name, "Prefers endpoints in one zone.", nearestConfig{}, func(_ context.Context, env spi.Env, _ nearestConfig) (spi.LoadBalancer, error) {
 		return spi.FromPlanner(firstOnly{}, env), nil
 	})
+	err = errors.Join(err, spi.Register(cat.Serializers, "marked", "JSON behind a mark.", struct{}{}, func(context.Context, spi.Env, struct{}) (spi.Serializer, error) {
+		return marked{}, nil
+	}))
 	if err = errors.Join(err, plugins.Serve(cat)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -227,11 +227,14 @@ func describe(services []any) ([]*core.Service, error) {
 }
 
 // openOffered opens the extensions that consumers may choose: those that a list
-// names, or all that there are.
+// names, or all that may be used.
 func openOffered[T any](ctx context.Context, a *App, p *spi.Point[T], list string, names []string) (map[string]T, error) {
 	refs := a.cfg.offered(list, names)
 	if len(refs) == 0 {
 		for _, info := range p.List() {
+			if a.cfg.withheld(info) {
+				continue
+			}
 			refs = append(refs, spi.Ref{Use: info.Name, Key: list})
 		}
 	}

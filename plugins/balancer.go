@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync/atomic"
 
@@ -19,8 +18,9 @@ const untilPlan = "p2c"
 // addBalancer adds a load balancer that picks by the plugin's plans.
 func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 	return cat.LoadBalancers.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.LoadBalancer, error) {
-		_, err := p.Configure(ctx, info.Kind, info.Name, with)
-		if err != nil && (!noAnswer(err) || ctx.Err() != nil) {
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.prepare(ctx, w)
+		if refused(ctx, err) {
 			return nil, err
 		}
 		onFailure := p.standIn(info.Kind)
@@ -28,8 +28,11 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		log := env.Log.WithField("plugin", p.cfg.Name)
-		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: p.usages.add(info, strings.TrimPrefix(onFailure, spi.Fail), log)}
+		use, err := p.keep(ctx, w, number, strings.TrimPrefix(onFailure, spi.Fail), env.Log)
+		if err != nil {
+			return nil, errors.Join(err, closeOpened(standIn))
+		}
+		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: use}
 		// What becomes of plans is logged by remote, which knows what stands in.
 		return &balancer{planned: spi.FromPlanner(remote, spi.Env{}), remote: remote, standIn: standIn, onFailure: onFailure}, nil
 	})
@@ -86,15 +89,12 @@ func (b *balancer) Build(endpoints []spi.Endpoint) (spi.Picker, error) {
 
 // Close ends the stream of plans. Pickers work on by their last plans.
 func (b *balancer) Close() error {
-	err := b.planned.(io.Closer).Close() // spi.FromPlanner says so
+	err := closeOpened(b.planned)
 	b.remote.mu.Lock()
 	b.remote.hangUp()
 	b.remote.mu.Unlock()
 	b.remote.plugin.usages.remove(b.remote.use)
-	if closer, ok := b.standIn.(io.Closer); ok {
-		err = errors.Join(err, closer.Close())
-	}
-	return err
+	return errors.Join(err, closeOpened(b.standIn))
 }
 
 // picker picks by plans while they are good enough.

@@ -39,7 +39,7 @@ func (a onlyIndex) Pick(*spi.CallInfo) (int, error)          { return int(a), ni
 func balancerOf(plans spi.Planner, onFailure string) *balancer {
 	p := new(Plugin)
 	p.ready.Store(new(generation))
-	use := p.usages.add(spi.Info{Kind: "loadbalancer", Name: "first"}, onFailure, quiet())
+	use := p.usages.add(wanted{kind: "loadbalancer", name: "first"}, onFailure, quiet())
 	b := &balancer{planned: spi.FromPlanner(plans, spi.Env{}), remote: &planner{plugin: p, use: use}, onFailure: onFailure}
 	if onFailure != spi.Fail {
 		b.standIn = onlyIndex(2)

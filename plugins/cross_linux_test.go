@@ -40,6 +40,8 @@ var crossRoles = map[string]func(){
 			panic(err)
 		}
 	},
+	"opens slowly":         serveSlowly,
+	"second start refuses": serveStrictly,
 	"second start hangs": func() {
 		if isSecondStart() {
 			fmt.Println("hangs")
@@ -383,7 +385,7 @@ func TestCloseInEveryState(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range lateStrikes {
-				g.answered(context.DeadlineExceeded, time.Second, time.Second)
+				g.answered(context.DeadlineExceeded, time.Now(), 0)
 			}
 			awaitState(t, p, stateKilling)
 		}},

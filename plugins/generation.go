@@ -51,6 +51,7 @@ type generation struct {
 	uses    int
 	retired chan struct{} // made by drain; closed at the end of the last use
 	late    int           // exchanges in a row that were not answered in time
+	struck  time.Time     // when the last of them was noted
 	stuck   chan struct{} // closed at the last one that is let pass
 }
 
@@ -226,18 +227,22 @@ func (g *generation) end() {
 // errNotReady is within the errors of what is asked of a plugin that does not run.
 var errNotReady = errors.New("is not running")
 
-// answered notes how an exchange ended that might have taken limit: those that are late
-// one after the other are strikes. What a caller gave up before half of limit, or because
-// its own context was cancelled, says nothing about the process.
-func (g *generation) answered(err error, took, limit time.Duration) {
+// answered notes how an exchange that began then ended, which might have taken limit:
+// those that are late one after the other are strikes. Exchanges under way at the same
+// time that are late are one strike, since one moment may have held up all of them. What
+// a caller gave up before half of limit, or because its own context was cancelled, says
+// nothing about the process.
+func (g *generation) answered(err error, began time.Time, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := time.Now()
 	switch code := status.Code(err); {
 	case errors.Is(err, context.DeadlineExceeded) || code == codes.DeadlineExceeded:
-		if took < limit/2 {
+		if now.Sub(began) < limit/2 || began.Before(g.struck) {
 			return
 		}
-		if g.late++; g.late == lateStrikes {
+		g.struck = now
+		if g.late++; g.late == lateStrikes && !isClosed(g.stuck) {
 			close(g.stuck)
 		}
 	case errors.Is(err, context.Canceled) || code == codes.Canceled:

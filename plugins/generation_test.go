@@ -17,13 +17,15 @@ import (
 func TestStrikes(t *testing.T) {
 	const limit = 200 * time.Millisecond
 	type end struct {
-		err  error
-		took time.Duration
+		err    error
+		took   time.Duration
+		beside bool // it began with the one before
 	}
-	late, lateAtServer := end{context.DeadlineExceeded, limit}, end{status.Error(codes.DeadlineExceeded, "late"), limit}
-	good, failed := end{nil, limit}, end{errors.New("no"), limit}
-	hurried := end{context.DeadlineExceeded, limit/2 - 1} // the caller's own deadline
-	cancelled, cancelledAtServer := end{context.Canceled, limit}, end{status.Error(codes.Canceled, "cancelled"), limit}
+	late, lateAtServer := end{context.DeadlineExceeded, limit, false}, end{status.Error(codes.DeadlineExceeded, "late"), limit, false}
+	beside := end{context.DeadlineExceeded, limit, true}
+	good, failed := end{nil, limit, false}, end{errors.New("no"), limit, false}
+	hurried := end{context.DeadlineExceeded, limit/2 - 1, false} // the caller's own deadline
+	cancelled, cancelledAtServer := end{context.Canceled, limit, false}, end{status.Error(codes.Canceled, "cancelled"), limit, false}
 	tests := []struct {
 		name string
 		ends []end
@@ -32,6 +34,8 @@ func TestStrikes(t *testing.T) {
 		{"late", []end{late, lateAtServer, late}, true},
 		{"more of them", []end{late, late, late, late}, true},
 		{"fewer", []end{late, late}, false},
+		{"at the same time", []end{late, beside, beside, beside, late, beside}, false},
+		{"at the same time, three times", []end{late, beside, late, beside, late}, true},
 		{"an answer between", []end{late, late, good, late, late}, false},
 		{"a refusal is an answer", []end{late, late, failed, late, late}, false},
 		{"callers in a hurry", []end{hurried, hurried, hurried, hurried}, false},
@@ -40,13 +44,20 @@ func TestStrikes(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			g := &generation{stuck: make(chan struct{})}
-			for _, e := range tt.ends {
-				g.answered(e.err, e.took, limit)
-			}
-			if got := isClosed(g.stuck); got != tt.want {
-				t.Errorf("stuck: got %t, want %t", got, tt.want)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				g := &generation{stuck: make(chan struct{})}
+				var began time.Time
+				for _, e := range tt.ends {
+					if !e.beside {
+						began = time.Now()
+						time.Sleep(e.took)
+					}
+					g.answered(e.err, began, limit)
+				}
+				if got := isClosed(g.stuck); got != tt.want {
+					t.Errorf("stuck: got %t, want %t", got, tt.want)
+				}
+			})
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"strings"
 	"sync"
@@ -23,7 +22,15 @@ import (
 func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 	return cat.Heartbeats.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Heartbeat, error) {
 		of := &pluginv1.Strategy{Name: info.Name, With: with, Role: string(env.Role)}
-		timing, err := p.timing(ctx, of)
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with), role: string(env.Role)}
+		number, err := p.prepare(ctx, w)
+		if refused(ctx, err) {
+			return nil, err
+		}
+		var timing spi.Timing
+		if err == nil {
+			timing, err = p.timing(ctx, of)
+		}
 		switch {
 		case errors.Is(err, spi.ErrInvalid):
 			return nil, err
@@ -34,7 +41,11 @@ func (p *Plugin) addHeartbeat(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		return newStrategy(p, of, shadow, timing, p.usages.add(info, p.standIn(info.Kind), env.Log.WithField("plugin", p.cfg.Name))), nil
+		use, err := p.keep(ctx, w, number, p.standIn(info.Kind), env.Log)
+		if err != nil {
+			return nil, errors.Join(err, closeOpened(shadow))
+		}
+		return newStrategy(p, of, shadow, timing, use), nil
 	})
 }
 
@@ -215,10 +226,7 @@ func (h *strategy) Close() error {
 	h.cancel()
 	h.asking.Wait()
 	h.plugin.usages.remove(h.use)
-	if closer, ok := h.shadow.(io.Closer); ok {
-		return closer.Close()
-	}
-	return nil
+	return closeOpened(h.shadow)
 }
 
 // due returns when the plugin wants to be asked.

@@ -14,8 +14,10 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -184,6 +186,8 @@ func (lyingSerializer) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, 
 				answer.Data = []byte(isHuge)
 			case "ends":
 				return nil
+			case "cut":
+				return status.Error(codes.Unavailable, "the stream was reset")
 			case "hangs":
 				<-stream.Context().Done()
 				return stream.Context().Err()
@@ -215,7 +219,7 @@ func withLies(t *testing.T) func(what string) (*spi.Catalog, spi.Ref) {
 			t.Fatal(err)
 		}
 		cat := patient
-		if what == "hangs" {
+		if what == "hangs" || what == "cut" { // no other process comes
 			cat = hasty
 		}
 		return cat, spi.Ref{Use: "liar", With: spi.Raw{JSON: with}}
@@ -280,11 +284,15 @@ func TestPlansThatLie(t *testing.T) {
 
 func TestVerdictsThatLie(t *testing.T) {
 	lies := withLies(t)
-	tests := []struct{ lie, want string }{
-		{"another generation", "verdict 1 of generation 2 on call 1 of generation 1"},
-		{"another request", "verdict 2 of generation 1 on call 1 of generation 1"},
-		{"huge", "larger than max"},
-		{"hangs", "ask plugin \"acme\""},
+	tests := []struct {
+		lie  string
+		code spi.Code
+		want string
+	}{
+		{"another generation", spi.Internal, "verdict 1 of generation 2 on call 1 of generation 1"},
+		{"another request", spi.Internal, "verdict 2 of generation 1 on call 1 of generation 1"},
+		{"huge", spi.ResourceExhausted, "larger than max"},
+		{"hangs", spi.Unavailable, "ask plugin \"acme\""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.lie, func(t *testing.T) {
@@ -296,8 +304,8 @@ func TestVerdictsThatLie(t *testing.T) {
 			defer closeIt(t, proxy)
 			wantFlat(t, func() {
 				arrived, _, err := invoke(t.Context(), proxy.(spi.Wrapper), "Any", nil)
-				if arrived != nil || spi.CodeOf(err) != spi.Unavailable || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("call: got %v, arrived %v, want UNAVAILABLE: %s", err, arrived != nil, tt.want)
+				if arrived != nil || spi.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("call: got %v, arrived %v, want %v: %s", err, arrived != nil, tt.code, tt.want)
 				}
 			})
 		})
@@ -316,6 +324,7 @@ func TestTranscodingThatLies(t *testing.T) {
 		{"garbage", spi.Unknown, "document of plugin"},
 		{"huge", spi.ResourceExhausted, "larger than max"},
 		{"ends", spi.Internal, "it ended the stream"},
+		{"cut", spi.Unavailable, "the stream was reset"},
 		{"hangs", spi.Unavailable, "deadline exceeded"},
 	}
 	for _, tt := range tests {

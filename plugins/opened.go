@@ -18,9 +18,9 @@ const sayEvery = time.Minute
 // usage is one extension of a plugin that was opened, and what it counts. It is safe
 // for concurrent use.
 type usage struct {
-	kind, name string
-	standIn    string // what is used without the plugin; "": nothing, calls fail
-	log        logrus.FieldLogger
+	wanted
+	standIn string // what is used without the plugin; "": nothing, calls fail
+	log     logrus.FieldLogger
 
 	fallen    atomic.Bool   // the plugin could not be used last
 	fallbacks atomic.Uint64 // uses of standIn
@@ -43,14 +43,13 @@ func (u *usage) fell(why error) {
 	u.fails(why)
 }
 
-// fails notes that the plugin could not be used.
+// fails notes that the plugin could not be used. The log is told once, and if it was
+// told of another time a moment ago, as soon as sayEvery has passed.
 func (u *usage) fails(why error) {
-	if u.fallen.Load() || !u.fallen.CompareAndSwap(false, true) {
-		return
-	}
 	now := time.Now()
 	u.mu.Lock()
-	tell := u.warned.IsZero() || now.Sub(u.warned) >= sayEvery
+	u.fallen.Store(true)
+	tell := !u.told && (u.warned.IsZero() || now.Sub(u.warned) >= sayEvery)
 	if tell {
 		u.warned, u.told = now, true
 	}
@@ -112,12 +111,29 @@ type usages struct {
 }
 
 // add notes an extension that was opened. The caller removes it when it closes it.
-func (l *usages) add(info spi.Info, standIn string, log logrus.FieldLogger) *usage {
-	u := &usage{kind: info.Kind, name: info.Name, standIn: standIn, log: log}
+func (l *usages) add(w wanted, standIn string, log logrus.FieldLogger) *usage {
+	u := &usage{wanted: w, standIn: standIn, log: log}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open = append(l.open, u)
 	return u
+}
+
+// missing returns what is open and not in prepared. If there is nothing it calls done,
+// before another extension can be added.
+func (l *usages) missing(prepared map[wanted]bool, done func()) []wanted {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var missing []wanted
+	for _, u := range l.open {
+		if !prepared[u.wanted] && !slices.Contains(missing, u.wanted) {
+			missing = append(missing, u.wanted)
+		}
+	}
+	if len(missing) == 0 {
+		done()
+	}
+	return missing
 }
 
 // remove forgets an extension that was closed, but for what it counted. It is safe to

@@ -24,13 +24,14 @@ func TestOpeningTellsTheLog(t *testing.T) {
 		{"fails and goes on failing", []string{f, f, f}, []string{out}},
 		{"works again", []string{f, f, w, w}, []string{out, back}},
 		{"again within a minute", []string{f, w, f, w}, []string{out, back}},
+		{"again within a minute, and for longer", []string{f, w, f, later, f, f, later, f}, []string{out, back, out}},
 		{"again after a minute", []string{f, w, later, f, w}, []string{out, back, out, back}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			log, logged := logtest.NewNullLogger()
 			var l usages
-			o := l.add(spi.Info{Kind: "loadbalancer", Name: "zoned"}, "p2c", log)
+			o := l.add(wanted{kind: "loadbalancer", name: "zoned"}, "p2c", log)
 			for _, what := range tt.what {
 				switch what {
 				case f:
@@ -54,7 +55,7 @@ func TestOpeningTellsTheLog(t *testing.T) {
 
 func TestDropsAreReported(t *testing.T) {
 	log, logged := logtest.NewNullLogger()
-	o := new(usages).add(spi.Info{}, "", log)
+	o := new(usages).add(wanted{}, "", log)
 	now := time.Now()
 	for _, step := range []struct {
 		drop  int
@@ -77,7 +78,8 @@ func TestDropsAreReported(t *testing.T) {
 func TestOpenings(t *testing.T) {
 	var l usages
 	zoned, desk := spi.Info{Kind: "loadbalancer", Name: "zoned"}, spi.Info{Kind: "proxy", Name: "desk"}
-	a, b, c := l.add(zoned, "p2c", quietLog()), l.add(zoned, "p2c", quietLog()), l.add(desk, "", quietLog())
+	inUse := func(info spi.Info) *usage { return l.add(wanted{kind: info.Kind, name: info.Name}, "p2c", quietLog()) }
+	a, b, c := inUse(zoned), inUse(zoned), l.add(wanted{kind: desk.Kind, name: desk.Name}, "", quietLog())
 	now := time.Unix(1000, 0)
 	a.planned.Store(now.Add(-3 * time.Second).UnixNano())
 	b.planned.Store(now.Add(-2 * time.Second).UnixNano())

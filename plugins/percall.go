@@ -27,23 +27,23 @@ const (
 
 // perCall is a kind of extension that is asked for every call.
 type perCall struct {
-	info spi.Info
+	wanted
 	unit string                      // what costs one exchange: "message"
 	ask  func(context.Context) error // one exchange of that size, without effects
 }
 
-// admit checks the configuration of an extension that is asked for every call,
-// measures what that costs, and refuses it if the plugin's configuration does not
-// allow it. A plugin that does not run is admitted unmeasured.
-func (p *Plugin) admit(ctx context.Context, log logrus.FieldLogger, e perCall, with []byte) error {
-	_, err := p.Configure(ctx, e.info.Kind, e.info.Name, with)
+// admit prepares an extension that is asked for every call, measures what that costs,
+// and refuses it if the plugin's configuration does not allow it. It returns the number
+// of the process; 0: the plugin does not run, and its extension is admitted unmeasured.
+func (p *Plugin) admit(ctx context.Context, log logrus.FieldLogger, e perCall) (number uint64, err error) {
+	number, err = p.prepare(ctx, e.wanted)
 	var cost time.Duration
 	n := 0
 	if err == nil {
 		cost, n, err = measure(ctx, e.ask)
 	}
 	if err != nil && !noAnswer(err) {
-		return err
+		return 0, err
 	}
 	log = log.WithField("plugin", p.cfg.Name)
 	text := "an exchange with its process"
@@ -52,17 +52,17 @@ func (p *Plugin) admit(ctx context.Context, log logrus.FieldLogger, e perCall, w
 	}
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return 0, ctx.Err()
 	case !p.cfg.PerCall:
-		return fmt.Errorf("it is in plugin %q and would cost %s per %s; to accept that, set per_call: true of the plugin", p.cfg.Name, text, e.unit)
+		return 0, fmt.Errorf("it is in plugin %q and would cost %s per %s; to accept that, set per_call: true of the plugin", p.cfg.Name, text, e.unit)
 	case err != nil:
-		log.WithError(err).Warn("plugin " + e.info.Kind + " could not be checked and measured yet")
+		log.WithError(err).Warn("plugin " + e.kind + " could not be checked and measured yet")
 	case cost >= dear:
-		log.Warn(fmt.Sprintf("plugin %s costs %s per %s", e.info.Kind, text, e.unit))
+		log.Warn(fmt.Sprintf("plugin %s costs %s per %s", e.kind, text, e.unit))
 	default:
-		log.Info(fmt.Sprintf("plugin %s costs %s per %s", e.info.Kind, text, e.unit))
+		log.Info(fmt.Sprintf("plugin %s costs %s per %s", e.kind, text, e.unit))
 	}
-	return nil
+	return number, nil
 }
 
 // measure returns the median time of n exchanges, of measured ones or as many as fit
@@ -108,6 +108,14 @@ func (p *Plugin) allowOnFailure(kind string, known ...string) error {
 // unavailable is the error of a call for which a plugin gave no answer.
 func (p *Plugin) unavailable(err error, hint string) *spi.Error {
 	return &spi.Error{Code: spi.Unavailable, Message: err.Error(), Hint: hint, Cause: err}
+}
+
+// failed is the error of a call for which a plugin gave an answer that cannot be used.
+func (p *Plugin) failed(err error) *spi.Error {
+	if status.Code(err) == codes.ResourceExhausted {
+		return &spi.Error{Code: spi.ResourceExhausted, Message: err.Error(), Hint: fmt.Sprintf("a message to or from a plugin has at most %d bytes", maxMessage), Cause: err}
+	}
+	return &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
 }
 
 const (

@@ -280,10 +280,11 @@ func TestCostIsLogged(t *testing.T) {
 	}
 }
 
-func TestOnFailureOfPerCallKinds(t *testing.T) {
+func TestOnFailureThatNothingStandsInFor(t *testing.T) {
 	tests := []struct{ name, kind, value, want string }{
 		{"proxy", "proxy", "p2c", `on_failure.proxy: unknown value "p2c"; known: fail, pass`},
 		{"serializer", "serializer", "json", `on_failure.serializer: unknown value "json"; known: fail`},
+		{"registry", "registry", "static", `on_failure.registry: unknown value "static"; known: fail`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

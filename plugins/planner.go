@@ -115,7 +115,7 @@ func (p *planner) hangUp() {
 func sentStats(endpoints []spi.EndpointStats) []*pluginv1.EndpointStats {
 	out := make([]*pluginv1.EndpointStats, len(endpoints))
 	for i, e := range endpoints {
-		out[i] = &pluginv1.EndpointStats{Address: e.Address, Weight: int64(e.Weight), Labels: e.Labels,
+		out[i] = &pluginv1.EndpointStats{Address: e.Address, Weight: int64(e.Weight), Labels: texts(e.Labels),
 			InFlight: int64(e.InFlight), LatencyNanos: int64(e.Latency), Failures: e.Failures}
 	}
 	return out

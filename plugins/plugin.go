@@ -190,7 +190,7 @@ func exchange[T any](ctx context.Context, p *Plugin, ask func(context.Context, *
 	reply, err = ask(ctx, g)
 	took := time.Since(start)
 	p.meter.note(took, err)
-	g.answered(err, took, p.cfg.CallTimeout.D())
+	g.answered(err, start, p.cfg.CallTimeout.D())
 	if err != nil {
 		return reply, fmt.Errorf("ask plugin %q: %w", p.cfg.Name, err)
 	}

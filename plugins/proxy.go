@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -36,14 +37,18 @@ func (p *Plugin) addProxy(cat *spi.Catalog, info spi.Info) error {
 	}
 	return cat.Proxies.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Proxy, error) {
 		h := &hooks{plugin: p, name: info.Name, with: with, acked: ackTime, queue: make(chan spi.Outcome, outcomeQueue), closing: make(chan struct{})}
-		if err := p.admit(ctx, env.Log, perCall{info, "call", h.probe}, with); err != nil {
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.admit(ctx, env.Log, perCall{w, "call", h.probe})
+		if err != nil {
 			return nil, err
 		}
 		standIn := ""
 		if p.cfg.OnFailure[info.Kind] == spi.Pass {
 			standIn = spi.Pass
 		}
-		h.use = p.usages.add(info, standIn, env.Log.WithField("plugin", p.cfg.Name))
+		if h.use, err = p.keep(ctx, w, number, standIn, env.Log); err != nil {
+			return nil, err
+		}
 		h.ctx, h.cancel = context.WithCancel(context.Background())
 		h.waiting, h.leave = context.WithCancel(h.ctx)
 		h.teller.Go(h.tell)
@@ -87,6 +92,9 @@ type hooks struct {
 
 // Before implements spi.Hooks.
 func (h *hooks) Before(ctx context.Context, in spi.Invocation) (spi.Verdict, error) {
+	if what := odd(in); what != "" {
+		return spi.Verdict{}, &spi.Error{Code: spi.InvalidArgument, Message: fmt.Sprintf("%s is not UTF-8, so plugin %q cannot be asked about the call", what, h.plugin.cfg.Name)}
+	}
 	deadline, bounded := ctx.Deadline()
 	hurried := bounded && time.Until(deadline) <= h.plugin.cfg.CallTimeout.D()
 	reply, err := h.ask(ctx, &pluginv1.Invocation{Number: h.number.Add(1), Name: h.name, With: h.with,
@@ -99,12 +107,29 @@ func (h *hooks) Before(ctx context.Context, in spi.Invocation) (spi.Verdict, err
 		return spi.Verdict{}, ctx.Err()
 	case hurried && (errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded):
 		return spi.Verdict{}, context.DeadlineExceeded
+	case !noAnswer(err): // it may be what the hook, had it been well, would have refused
+		return spi.Verdict{}, h.plugin.failed(err)
 	}
 	h.use.fell(err)
 	if h.use.standIn == spi.Pass {
 		return spi.Verdict{}, nil
 	}
 	return spi.Verdict{}, h.plugin.unavailable(err, "bhrpc plugin inspect "+h.plugin.cfg.Name+" says how it does; on_failure: {proxy: pass} would let calls go on without its hooks")
+}
+
+// odd names a text of an invocation that no message can carry; "": there is none.
+func odd(in spi.Invocation) string {
+	for _, name := range [...]string{in.Service, in.Version, in.Group, in.Method} {
+		if !utf8.ValidString(name) {
+			return strconv.Quote(name)
+		}
+	}
+	for _, pair := range in.Metadata {
+		if !utf8.ValidString(pair.Key) || !utf8.ValidString(pair.Value) {
+			return fmt.Sprintf("the metadata %q", pair.Key)
+		}
+	}
+	return ""
 }
 
 // probe is an exchange of which the author's hooks do not learn.
@@ -239,8 +264,8 @@ func receivedVerdict(v *pluginv1.Verdict) (spi.Verdict, error) {
 }
 
 func sentOutcome(out spi.Outcome) *pluginv1.Outcome {
-	return &pluginv1.Outcome{Service: out.Service, Method: out.Method, Endpoint: out.Endpoint, TookNanos: int64(out.Took),
-		Code: out.Code.String(), Message: strings.ToValidUTF8(out.Message, "\ufffd")}
+	return &pluginv1.Outcome{Service: text(out.Service), Method: text(out.Method), Endpoint: text(out.Endpoint), TookNanos: int64(out.Took),
+		Code: out.Code.String(), Message: text(out.Message)}
 }
 
 // codeNamed returns the code of a name, 0 for "OK" and for what is none.

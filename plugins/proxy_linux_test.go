@@ -155,8 +155,8 @@ func TestHooksThatDoNotAnswer(t *testing.T) {
 		deadline     time.Duration // of the call; 0: none
 		want         spi.Code      // 0: the call goes on
 	}{
-		{"panic", "Panic", nil, false, 0, spi.Unavailable},
-		{"panic, pass", "Panic", pass, false, 0, 0},
+		{"panic", "Panic", nil, false, 0, spi.Internal},
+		{"panic, pass", "Panic", pass, false, 0, spi.Internal},
 		{"hangs", "Hang", brief, false, 0, spi.Unavailable},
 		{"hangs, pass", "Hang", func(c *spi.PluginConfig) { brief(c); pass(c) }, false, 0, 0},
 		{"hangs, and the caller does not wait", "Hang", nil, false, 50 * time.Millisecond, spi.DeadlineExceeded},
@@ -187,12 +187,41 @@ func TestHooksThatDoNotAnswer(t *testing.T) {
 			if errors.As(err, &e) && (e.Phase != spi.PhaseProxy || e.Sent != spi.SentNo) {
 				t.Errorf("error: got %v, want phase proxy, sent no", err)
 			}
-			if tt.want == spi.Unavailable && !strings.Contains(err.Error(), `"acme"`) {
+			if tt.want != spi.DeadlineExceeded && err != nil && !strings.Contains(err.Error(), `"acme"`) {
 				t.Errorf("error: got %v, want it to name the plugin", err)
 			}
 			used := p.usages.describe([]spi.Info{{Kind: "proxy", Name: "desk"}}, time.Now())[0]
 			if want := tt.want == 0; used.Fallback != want || (used.Fallbacks == 1) != want {
 				t.Errorf("usage: got %+v, want that something stood in: %v", used, want)
+			}
+		})
+	}
+}
+
+// TestTextsThatCannotTravel: a call that the hooks refuse does not go on because they
+// cannot be asked about it.
+func TestTextsThatCannotTravel(t *testing.T) {
+	_, cat, _ := withPerCall(t, func(cfg *spi.PluginConfig) { cfg.OnFailure = map[string]string{"proxy": "pass"} })
+	w := openProxy(t, cat, "")
+	defer closeIt(t, w)
+	const odd = "\xff"
+	tests := []struct {
+		name, method, key, value string
+		want                     spi.Code
+	}{
+		{"UTF-8", "Refuse", "a", "é", spi.NotFound},
+		{"value", "Refuse", "a", odd, spi.InvalidArgument},
+		{"key", "Refuse", odd, "1", spi.InvalidArgument},
+		{"method", odd, "a", "1", spi.InvalidArgument},
+		{"too large", "Refuse", "a", strings.Repeat("x", maxMessage), spi.ResourceExhausted},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			arrived := false
+			call := &spi.Call{Method: &spi.Method{Service: "Desk", Name: tt.method}, Metadata: spi.Metadata{{Key: tt.key, Value: tt.value}}}
+			err := w.Intercept(func(context.Context, *spi.Call) error { arrived = true; return nil })(t.Context(), call)
+			if arrived || spi.CodeOf(err) != tt.want {
+				t.Errorf("got %v, arrived %t, want code %v and nothing behind", err, arrived, tt.want)
 			}
 		})
 	}

@@ -21,17 +21,23 @@ import (
 
 // addRegistry adds a registry that is asked over one stream per service.
 func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
+	if err := p.allowOnFailure(info.Kind, spi.Fail); err != nil {
+		return err
+	}
 	return cat.Registries.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Registry, error) {
-		if use := p.cfg.OnFailure[info.Kind]; use != "" && use != spi.Fail {
-			return nil, fmt.Errorf("plugin %q: on_failure.%s: %w: %q cannot stand in for a registry, which would know other providers; write fail, or leave it out", p.cfg.Name, info.Kind, spi.ErrInvalid, use)
-		}
-		if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
-			if !noAnswer(err) || ctx.Err() != nil {
-				return nil, err
-			}
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.prepare(ctx, w)
+		switch {
+		case refused(ctx, err):
+			return nil, err
+		case err != nil:
 			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
 		}
-		return &registry{plugin: p, name: info.Name, with: with, log: env.Log.WithField("plugin", p.cfg.Name), remove: removeTimeout, use: p.usages.add(info, "", env.Log)}, nil
+		use, err := p.keep(ctx, w, number, "", env.Log)
+		if err != nil {
+			return nil, err
+		}
+		return &registry{plugin: p, name: info.Name, with: with, log: env.Log.WithField("plugin", p.cfg.Name), remove: removeTimeout, use: use}, nil
 	})
 }
 

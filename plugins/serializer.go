@@ -27,11 +27,15 @@ func (p *Plugin) addSerializer(cat *spi.Catalog, info spi.Info) error {
 			return nil, fmt.Errorf("the neutral document of serializers in plugins needs serializer %q: %w", neutralName, err)
 		}
 		s := &serializer{plugin: p, neutral: neutral, streams: streams{name: info.Name, with: with}, begun: time.Now()}
-		if err := p.admit(ctx, env.Log, perCall{info, "message", s.probe}, with); err != nil {
+		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
+		number, err := p.admit(ctx, env.Log, perCall{w, "message", s.probe})
+		if err == nil {
+			s.use, err = p.keep(ctx, w, number, "", env.Log)
+		}
+		if err != nil {
 			s.streams.close()
 			return nil, err
 		}
-		s.use = p.usages.add(info, "", env.Log.WithField("plugin", p.cfg.Name))
 		return s, nil
 	})
 }
@@ -85,10 +89,13 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	start := time.Now()
 	answer, number, err := s.ask(ctx, direction, data)
 	if lost(err) {
-		var g *generation
-		if g, err = s.plugin.await(ctx, number); err == nil {
+		g, none := s.plugin.await(ctx, number)
+		switch {
+		case none == nil:
 			g.release()
 			answer, _, err = s.ask(ctx, direction, data)
+		case errors.Is(err, errNotReady): // else err says what became of the process, or of the stream alone
+			err = none
 		}
 	}
 	if end := time.Now(); s.slow.note(end.Sub(s.begun), end.Sub(start)) {
@@ -98,10 +105,8 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	case err != nil && noAnswer(err):
 		s.use.fell(err)
 		return nil, s.plugin.unavailable(err, "bhrpc plugin inspect "+s.plugin.cfg.Name+" says how it does")
-	case status.Code(err) == codes.ResourceExhausted:
-		return nil, &spi.Error{Code: spi.ResourceExhausted, Message: err.Error(), Hint: fmt.Sprintf("a message to or from a plugin has at most %d bytes", maxMessage), Cause: err}
 	case err != nil:
-		return nil, &spi.Error{Code: spi.Internal, Message: err.Error(), Cause: err}
+		return nil, s.plugin.failed(err)
 	}
 	s.use.works()
 	if answer.GetError() != "" {

@@ -61,6 +61,8 @@ type author struct {
 	catalog *spi.Catalog
 	log     logrus.FieldLogger // what extensions log; it goes to the host's log
 
+	planning    *shelf[spi.LoadBalancer]
+	judging     *shelf[spi.Heartbeat]
 	hooks       *shelf[spi.Proxy]
 	transcoding *shelf[spi.Serializer]
 
@@ -70,19 +72,40 @@ type author struct {
 
 func newAuthor(cat *spi.Catalog, log logrus.FieldLogger) *author {
 	env := spi.Env{Log: log}
-	return &author{catalog: cat, log: log, hooks: newShelf(cat.Proxies, env), transcoding: newShelf(cat.Serializers, env)}
+	return &author{catalog: cat, log: log, planning: newShelf(cat.LoadBalancers, env), judging: newShelf(cat.Heartbeats, env),
+		hooks: newShelf(cat.Proxies, env), transcoding: newShelf(cat.Serializers, env)}
 }
 
 // close closes what is kept until the end.
-func (a *author) close() error { return errors.Join(a.hooks.close(), a.transcoding.close()) }
+func (a *author) close() error {
+	return errors.Join(a.planning.close(), a.judging.close(), a.hooks.close(), a.transcoding.close())
+}
 
 // register adds the services of every kind to a server.
 func (a *author) register(s *grpc.Server) {
-	pluginv1.RegisterPluginInfoServer(s, &informant{catalog: a.catalog})
-	pluginv1.RegisterLoadBalancerServer(s, &balancers{catalog: a.catalog, env: a.env()})
-	pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{catalog: a.catalog, env: a.env()})
+	planners, hooks := &balancers{shelf: a.planning}, &proxies{shelf: a.hooks}
+	pluginv1.RegisterPluginInfoServer(s, &informant{catalog: a.catalog, open: map[string]opener{
+		a.catalog.LoadBalancers.Kind(): func(ctx context.Context, name string, with []byte, _ string) error {
+			_, err := planners.planner(ctx, name, with)
+			return err
+		},
+		a.catalog.Heartbeats.Kind(): func(ctx context.Context, name string, with []byte, role string) error {
+			_, err := a.judging.open(ctx, name, with, role)
+			return err
+		},
+		a.catalog.Proxies.Kind(): func(ctx context.Context, name string, with []byte, _ string) error {
+			_, err := hooks.hooks(ctx, name, with)
+			return err
+		},
+		a.catalog.Serializers.Kind(): func(ctx context.Context, name string, with []byte, _ string) error {
+			_, err := a.transcoding.open(ctx, name, with, "")
+			return err
+		},
+	}})
+	pluginv1.RegisterLoadBalancerServer(s, planners)
+	pluginv1.RegisterHeartbeatStrategyServer(s, &heartbeats{shelf: a.judging})
 	pluginv1.RegisterRegistryServer(s, &registries{catalog: a.catalog, env: a.env()})
-	pluginv1.RegisterProxyServer(s, &proxies{shelf: a.hooks})
+	pluginv1.RegisterProxyServer(s, hooks)
 	pluginv1.RegisterSerializerServer(s, &serializers{shelf: a.transcoding})
 }
 
@@ -179,10 +202,14 @@ func (a *author) spent() bool {
 	return len(a.panics) == panicBudget && time.Since(a.panics[0]) < panicWindow
 }
 
-// informant tells a host what the plugin brings.
+// opener opens an extension of one kind, unless it is open. Its errors are gRPC statuses.
+type opener func(ctx context.Context, name string, with []byte, role string) error
+
+// informant tells a host what the plugin brings, and opens it.
 type informant struct {
 	pluginv1.UnimplementedPluginInfoServer
 	catalog *spi.Catalog
+	open    map[string]opener // by kind; a registry is opened by its streams, which may wait for its server
 }
 
 // Describe lists the catalog.
@@ -207,4 +234,13 @@ func (i *informant) Configure(_ context.Context, request *pluginv1.ConfigureRequ
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	return &pluginv1.ConfigureReply{Generation: request.GetGeneration(), Effective: found.Config}, nil
+}
+
+// Prepare checks a configuration and opens the extension.
+func (i *informant) Prepare(ctx context.Context, request *pluginv1.PrepareRequest) (*pluginv1.PrepareReply, error) {
+	_, err := i.Configure(ctx, &pluginv1.ConfigureRequest{Kind: request.GetKind(), Name: request.GetName(), With: request.GetWith()})
+	if open := i.open[request.GetKind()]; err == nil && open != nil {
+		err = open(ctx, request.GetName(), request.GetWith(), request.GetRole())
+	}
+	return &pluginv1.PrepareReply{Generation: request.GetGeneration()}, err
 }

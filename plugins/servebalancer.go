@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,8 +17,20 @@ import (
 // balancers lets a host use the load balancers of a catalog.
 type balancers struct {
 	pluginv1.UnimplementedLoadBalancerServer
-	catalog *spi.Catalog
-	env     spi.Env
+	shelf *shelf[spi.LoadBalancer]
+}
+
+// planner opens a load balancer, once, and returns what plans.
+func (b *balancers) planner(ctx context.Context, name string, with []byte) (spi.Planner, error) {
+	balancer, err := b.shelf.open(ctx, name, with, "")
+	if err != nil {
+		return nil, err
+	}
+	planner, err := plannerOf(name, balancer)
+	if err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	return planner, nil
 }
 
 // plannerOf returns what plans within a load balancer.
@@ -29,26 +42,15 @@ func plannerOf(name string, lb spi.LoadBalancer) (spi.Planner, error) {
 	return inner.Planner(), nil
 }
 
-// Plan opens a load balancer, plans by it until the host ends the stream, and
-// closes it.
-func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, pluginv1.PlanReply]) (err error) {
+// Plan plans until the host ends the stream.
+func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, pluginv1.PlanReply]) error {
 	request, err := stream.Recv()
 	if err != nil {
 		return err
 	}
-	name := request.GetOpen().GetName()
-	balancer, err := b.catalog.LoadBalancers.Open(stream.Context(), b.env, spi.Ref{Use: name, With: spi.Raw{JSON: request.GetOpen().GetWith()}})
+	planner, err := b.planner(stream.Context(), request.GetOpen().GetName(), request.GetOpen().GetWith())
 	if err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
-	}
-	defer func() {
-		if closed := closeOpened(balancer); err == nil {
-			err = closed
-		}
-	}()
-	planner, err := plannerOf(name, balancer)
-	if err != nil {
-		return status.Error(codes.FailedPrecondition, err.Error())
+		return err
 	}
 	for {
 		request, err := stream.Recv()
@@ -63,7 +65,7 @@ func (b *balancers) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, p
 		plan, err := planner.Plan(stream.Context(), stats)
 		switch {
 		case err != nil:
-			reply.Error = err.Error()
+			reply.Error = text(err.Error())
 		case len(plan.Weights) != len(stats.Endpoints):
 			reply.Error = "the planner did not answer with one weight per endpoint"
 		default:

@@ -2,29 +2,19 @@ package plugins
 
 import (
 	"context"
-	"io"
-	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// heartbeats lets a host use the heartbeat strategies of a catalog. Each is opened
-// once per configuration and side, and lives as long as the process.
+// heartbeats lets a host use the heartbeat strategies of a catalog.
 type heartbeats struct {
 	pluginv1.UnimplementedHeartbeatStrategyServer
-	catalog *spi.Catalog
-	env     spi.Env
-
-	mu     sync.Mutex
-	opened map[strategyKey]spi.Heartbeat // nil: none yet
+	shelf *shelf[spi.Heartbeat]
 }
-
-type strategyKey struct{ name, with, role string }
 
 // Timing opens a strategy and says its times.
 func (h *heartbeats) Timing(ctx context.Context, request *pluginv1.TimingRequest) (*pluginv1.TimingReply, error) {
@@ -59,38 +49,7 @@ func (h *heartbeats) DecideBatch(ctx context.Context, request *pluginv1.Snapshot
 
 // open returns the strategy of a configuration.
 func (h *heartbeats) open(ctx context.Context, of *pluginv1.Strategy) (spi.Heartbeat, error) {
-	key := strategyKey{of.GetName(), string(of.GetWith()), of.GetRole()}
-	h.mu.Lock()
-	hb := h.opened[key]
-	h.mu.Unlock()
-	if hb != nil {
-		return hb, nil
-	}
-	hb, err := h.catalog.Heartbeats.Open(ctx, spi.Env{Log: h.env.Log, Role: spi.Role(of.GetRole())}, spi.Ref{Use: of.GetName(), With: spi.Raw{JSON: of.GetWith()}})
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
-	return h.keep(key, hb), nil
-}
-
-// keep remembers a strategy, and returns the one that another request opened first.
-func (h *heartbeats) keep(key strategyKey, hb spi.Heartbeat) spi.Heartbeat {
-	h.mu.Lock()
-	first := h.opened[key]
-	if first == nil {
-		if h.opened == nil {
-			h.opened = make(map[strategyKey]spi.Heartbeat)
-		}
-		h.opened[key] = hb
-	}
-	h.mu.Unlock()
-	if first == nil {
-		return hb
-	}
-	if closer, ok := hb.(io.Closer); ok {
-		_ = closer.Close() // it was never used
-	}
-	return first
+	return h.shelf.open(ctx, of.GetName(), of.GetWith(), of.GetRole())
 }
 
 func receivedSnapshot(m *pluginv1.Snapshot, role spi.Role) spi.Snapshot {

@@ -21,7 +21,7 @@ type proxies struct {
 
 // hooks opens a proxy, once, and returns what is asked.
 func (s *proxies) hooks(ctx context.Context, name string, with []byte) (spi.Hooks, error) {
-	proxy, err := s.shelf.open(ctx, name, with)
+	proxy, err := s.shelf.open(ctx, name, with, "")
 	if err != nil {
 		return nil, err
 	}
@@ -62,22 +62,25 @@ func (s *proxies) Before(ctx context.Context, in *pluginv1.Invocation) (*pluginv
 	}
 	switch {
 	case verdict.Refuse != nil:
-		r := verdict.Refuse
-		reply.Instead = &pluginv1.Verdict_Refusal{Refusal: &pluginv1.Refusal{Code: r.Code.String(), Message: r.Message, Details: r.Details}}
+		reply.Instead = &pluginv1.Verdict_Refusal{Refusal: sentRefusal(verdict.Refuse)}
 	case verdict.Answer != nil:
 		reply.Instead = &pluginv1.Verdict_Answer{Answer: verdict.Answer}
 	}
 	return reply, nil
 }
 
+func sentRefusal(r *spi.Refusal) *pluginv1.Refusal {
+	return &pluginv1.Refusal{Code: r.Code.String(), Message: text(r.Message), Details: texts(r.Details)}
+}
+
 // sentFailure keeps what an error says for programs.
 func sentFailure(err error) *pluginv1.Failure {
-	f := &pluginv1.Failure{Code: spi.CodeOf(err).String(), Message: err.Error()}
+	f := &pluginv1.Failure{Code: spi.CodeOf(err).String(), Message: text(err.Error())}
 	var chosen *spi.Error
 	if errors.As(err, &chosen) {
-		f.Reason, f.Details = chosen.Reason, chosen.Details
+		f.Reason, f.Details = text(chosen.Reason), texts(chosen.Details)
 		if err == error(chosen) {
-			f.Message, f.Hint = chosen.Message, chosen.Hint
+			f.Message, f.Hint = text(chosen.Message), text(chosen.Hint)
 		}
 	}
 	return f

@@ -158,7 +158,7 @@ type statuses struct {
 func (s *statuses) up(err error) {
 	news := new(pluginv1.Status)
 	if err != nil {
-		news.Error = err.Error()
+		news.Error = text(err.Error())
 		if news.Error == "" {
 			news.Error = "not registered"
 		}

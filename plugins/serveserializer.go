@@ -30,7 +30,7 @@ func (s *serializers) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, p
 			return nil
 		}
 		if err == nil && serializer == nil {
-			serializer, err = s.shelf.open(stream.Context(), blob.GetName(), blob.GetWith())
+			serializer, err = s.shelf.open(stream.Context(), blob.GetName(), blob.GetWith(), "")
 		}
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func (s *serializers) Transcode(stream grpc.BidiStreamingServer[pluginv1.Blob, p
 			err = fmt.Errorf("direction %v is unknown", blob.GetDirection())
 		}
 		if err != nil {
-			answer.Error = strings.ToValidUTF8(err.Error(), "\ufffd")
+			answer.Error = text(err.Error())
 		}
 		if err := stream.Send(answer); err != nil {
 			return err

@@ -11,8 +11,8 @@ import (
 	"github.com/bhrpc/bhrpc/spi"
 )
 
-// shelf keeps what a host uses of one kind, opened once per name and configuration
-// and closed at the end of the plugin. It is safe for concurrent use.
+// shelf keeps what a host uses of one kind, opened once per name, configuration and
+// role, and closed at the end of the plugin. It is safe for concurrent use.
 type shelf[T any] struct {
 	point *spi.Point[T]
 	env   spi.Env
@@ -21,7 +21,7 @@ type shelf[T any] struct {
 	kept map[shelved]*book[T]
 }
 
-type shelved struct{ name, with string }
+type shelved struct{ name, with, role string }
 
 // book is one extension; those who want it while it is opened wait.
 type book[T any] struct {
@@ -34,10 +34,10 @@ func newShelf[T any](point *spi.Point[T], env spi.Env) *shelf[T] {
 	return &shelf[T]{point: point, env: env, kept: map[shelved]*book[T]{}}
 }
 
-// open returns the extension of a name and configuration. An error is a gRPC status
-// and is not kept: the next who asks tries again.
-func (s *shelf[T]) open(ctx context.Context, name string, with []byte) (value T, err error) {
-	key := shelved{name, string(with)}
+// open returns the extension of a name and configuration, and of a role if its kind has
+// roles. An error is a gRPC status and is not kept: the next who asks tries again.
+func (s *shelf[T]) open(ctx context.Context, name string, with []byte, role string) (value T, err error) {
+	key := shelved{name, string(with), role}
 	s.mu.Lock()
 	b, found := s.kept[key]
 	if !found {
@@ -55,9 +55,15 @@ func (s *shelf[T]) open(ctx context.Context, name string, with []byte) (value T,
 			close(b.opened)
 		}()
 		// What is opened is for all, so it does not end with the first who asks.
-		b.value, err = s.point.Open(context.WithoutCancel(ctx), s.env, spi.Ref{Use: name, With: spi.Raw{JSON: with}})
-		if b.err = nil; err != nil {
-			b.err = status.Error(codes.InvalidArgument, err.Error())
+		env := s.env
+		env.Role = spi.Role(role)
+		ref := spi.Ref{Use: name, With: spi.Raw{JSON: with}}
+		b.value, err = s.point.Open(context.WithoutCancel(ctx), env, ref)
+		b.err = nil
+		if _, refused := s.point.Resolve(ref); refused != nil {
+			b.err = status.Error(codes.InvalidArgument, refused.Error())
+		} else if err != nil {
+			b.err = status.Error(codes.FailedPrecondition, err.Error())
 		}
 		return b.value, b.err
 	}

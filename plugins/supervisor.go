@@ -59,7 +59,6 @@ func (p *Plugin) supervise(ctx context.Context, first *firstStart) {
 		p.enter(stateStarting)
 		if g, err = p.start(first.ctx, p.sha256); err == nil {
 			p.extensions = g.extensions
-			p.publish(g)
 		}
 		first.done <- err
 		if err != nil {
@@ -154,7 +153,6 @@ func (p *Plugin) replace(ctx context.Context, old *generation, o *order) *genera
 	}
 	p.sha256 = sha256
 	p.schedule = schedule{cfg: p.cfg.Restart}
-	p.publish(next)
 	p.retiring.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, drainLimit)
 		defer cancel()
@@ -206,7 +204,8 @@ func (p *Plugin) again(ctx context.Context) *generation {
 	return g
 }
 
-// start starts the next process and checks that it brings what is registered.
+// start starts the next process, checks that it brings what is registered and can be
+// used for what is in use, and publishes it.
 func (p *Plugin) start(ctx context.Context, sha256 string) (*generation, error) {
 	p.number++
 	cfg := p.cfg
@@ -221,9 +220,10 @@ func (p *Plugin) start(ctx context.Context, sha256 string) (*generation, error) 
 			return nil, fmt.Errorf("it no longer brings %s %q", want.Kind, want.Name)
 		}
 	}
-	p.mu.Lock()
-	p.latest = g
-	p.mu.Unlock()
+	if err := p.settle(ctx, g); err != nil {
+		g.end()
+		return nil, err
+	}
 	return g, nil
 }
 

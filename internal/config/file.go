@@ -29,7 +29,7 @@ type File struct {
 type Provider struct {
 	Listen       string    `json:"listen" doc:"host:port to accept connections on, or unix:///path; no host: every interface; port 0: any free one"`
 	Advertise    string    `json:"advertise" doc:"host:port that a registry is told; empty: where it listens"`
-	Serializers  []string  `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains"`
+	Serializers  []string  `json:"serializers" doc:"serializers that consumers may choose; empty: all that the program contains, and those of plugins with per_call"`
 	Compressors  []string  `json:"compressors" doc:"compressors that consumers may choose; empty: all that the program contains"`
 	Heartbeat    spi.Ref   `json:"heartbeat" doc:"decides when a silent consumer is dead"`
 	Registry     spi.Ref   `json:"registry" doc:"where the services are announced; none: nowhere"`

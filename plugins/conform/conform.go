@@ -44,6 +44,7 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger) Report {
 	}
 	key, value, _ := strings.Cut(marker, "=")
 	cfg.Plugin.Env[key] = value
+	callTimeout := cfg.Plugin.Filled().CallTimeout
 	if cfg.Plugin.CallTimeout == 0 {
 		cfg.Plugin.CallTimeout = spi.Duration(5 * time.Second)
 	}
@@ -51,7 +52,7 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger) Report {
 		cfg.Within = time.Second
 	}
 	cfg.Plugin.PerCall = true // so that those that need it can be asked
-	r := &runner{cfg: cfg, marker: marker, refused: map[string]bool{}, report: Report{Plugin: cfg.Plugin.Name}}
+	r := &runner{cfg: cfg, marker: marker, callTimeout: callTimeout, refused: map[string]bool{}, report: Report{Plugin: cfg.Plugin.Name}}
 	r.log = r.last.tee(log)
 	r.all(ctx)
 	r.report.SHA256 = r.cfg.Plugin.SHA256
@@ -64,15 +65,16 @@ const markerKey = "BHRPC_CONFORM"
 
 // runner makes the checks, one after the other.
 type runner struct {
-	cfg     Config
-	marker  string // KEY=value
-	log     logrus.FieldLogger
-	last    lines
-	report  Report
-	refused map[string]bool // extensions, "kind name", that cannot be opened
-	plugin  *plugins.Plugin // of the checks that share one
-	cat     *spi.Catalog    // with its extensions
-	closers []io.Closer     // of extensions that are in use
+	cfg         Config
+	marker      string       // KEY=value
+	callTimeout spi.Duration // of hosts
+	log         logrus.FieldLogger
+	last        lines
+	report      Report
+	refused     map[string]bool // extensions, "kind name", that cannot be opened
+	plugin      *plugins.Plugin // of the checks that share one
+	cat         *spi.Catalog    // with its extensions
+	closers     []io.Closer     // of extensions that are in use
 }
 
 // found collects what a check finds. It is used by one goroutine.
@@ -113,6 +115,7 @@ func (r *runner) all(ctx context.Context) {
 	}
 	r.check("environment", 0, r.environment)
 	r.check("end", 0, r.end)
+	r.check("call_timeout", 0, func(f found) { r.inTime(ctx, f) })
 	r.check("kill -9", 0, func(f found) { r.killed(ctx, f) })
 	r.check("SIGSTOP", 0, func(f found) { r.stopped(ctx, f) })
 	r.check("stdout noise", 0, func(f found) { r.noise(ctx, f) })

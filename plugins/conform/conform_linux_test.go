@@ -68,7 +68,7 @@ func TestRunPasses(t *testing.T) {
 	if !report.Passed {
 		t.Errorf("a good plugin: got\n%s\nwant PASS", &text)
 	}
-	for _, want := range []string{"PASS handshake · describe · config · ", " contract cases · environment · end · kill -9 · SIGSTOP · stdout noise · host death      p50 ", "p99 "} {
+	for _, want := range []string{"PASS handshake · describe · config · ", " contract cases · environment · end · call_timeout · kill -9 · SIGSTOP · stdout noise · host death      p50 ", "p99 "} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("text of a good plugin: got\n%s\nwant %q in it", &text, want)
 		}
@@ -78,6 +78,25 @@ func TestRunPasses(t *testing.T) {
 	}
 	if _, err := json.Marshal(report); err != nil {
 		t.Errorf("report as JSON: got error %v", err)
+	}
+}
+
+// An extension may open for longer than an answer may take.
+func TestRunPassesSlowOpen(t *testing.T) {
+	cfg := asPlugin(t, "opens slowly")
+	cfg.Plugin.CallTimeout = 0
+	var found conform.Check
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	cfg.Tell = func(c conform.Check) {
+		if c.Name == "call_timeout" {
+			found = c
+			cancel() // what follows need not be waited for
+		}
+	}
+	conform.Run(ctx, cfg, quiet())
+	if found.Name == "" || len(found.Faults) > 0 {
+		t.Errorf("got %+v, want no fault", found)
 	}
 }
 
@@ -93,6 +112,7 @@ func TestRunFindsFaults(t *testing.T) {
 		{"good", func(c *conform.Config) { c.With = map[string][]byte{"odd": []byte(`{}`)} }, "config", `given for "odd"`},
 		{"negative weights", nil, "contract loadbalancer even plan-valid", "the weight -1"},
 		{"never plans", nil, "contract loadbalancer even plan-answers", "not today"},
+		{"plans slowly", func(c *conform.Config) { c.Plugin.CallTimeout = 0 }, "call_timeout", "no answer within 200ms"},
 		{"panics at many", nil, "contract loadbalancer even plan-valid", "panic: too many"},
 	} {
 		t.Run(tt.role+", "+tt.check, tt.found)
@@ -126,5 +146,19 @@ func (tt fault) found(t *testing.T) {
 		var text bytes.Buffer
 		report.WriteText(&text)
 		t.Errorf("%s: got\n%s\nwant %q of %s", tt.role, &text, tt.want, tt.check)
+	}
+}
+
+func TestRunPassesSerializer(t *testing.T) {
+	report := conform.Run(t.Context(), asPlugin(t, "serializer"), quiet())
+	var text bytes.Buffer
+	report.WriteText(&text)
+	if !report.Passed {
+		t.Errorf("got\n%s\nwant PASS", &text)
+	}
+	for _, want := range []string{"contract serializer own-json concurrent", "contract serializer own-json large"} {
+		if !slices.ContainsFunc(report.Checks, func(c conform.Check) bool { return c.Name == want }) {
+			t.Errorf("checks: got none called %q", want)
+		}
 	}
 }

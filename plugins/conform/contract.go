@@ -25,10 +25,10 @@ func (r *runner) contracts(ctx context.Context) {
 		case r.cat.LoadBalancers.Kind():
 			exchange = r.loadBalancer(ctx, e.Name, with)
 		case r.cat.Serializers.Kind():
-			exchange = contract(ctx, r, r.cat.Serializers, e.Name, with, spitest.CheckSerializer, func(s spi.Serializer) error {
-				_, err := s.Append(nil, map[string]any{"item": "tea", "count": 2})
-				return err
-			})
+			exchange = contract(ctx, r, r.cat.Serializers, e.Name, with, func(s spi.Serializer) []spitest.Result {
+				r.largely(e.Name, s)
+				return spitest.CheckSerializer(s)
+			}, encoded)
 		case r.cat.Proxies.Kind():
 			exchange = contract(ctx, r, r.cat.Proxies, e.Name, with, spitest.CheckProxy, func(p spi.Proxy) error {
 				return intercepted(ctx, p)
@@ -37,6 +37,9 @@ func (r *runner) contracts(ctx context.Context) {
 			exchange = r.heartbeat(ctx, e.Name, with)
 		case r.cat.Registries.Kind():
 			exchange = contract(ctx, r, r.cat.Registries, e.Name, with, spitest.CheckRegistry, nil)
+		}
+		if exchange != nil && (e.Kind == r.cat.Serializers.Kind() || e.Kind == r.cat.Proxies.Kind()) {
+			r.concurrently(e.Kind, e.Name, exchange)
 		}
 		if exchange != nil {
 			r.check(latency+e.Kind+" "+e.Name, 0, func(f found) { r.time(f, exchange) })

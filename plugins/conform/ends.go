@@ -104,7 +104,7 @@ func (r *runner) nothingLeft(f found) {
 	}
 }
 
-// killed looks at how soon the end of a process is seen.
+// killed looks at how soon the end of a process is seen, and for the next one.
 func (r *runner) killed(ctx context.Context, f found) {
 	p := r.open(ctx, f, r.cfg.Plugin)
 	if p == nil {
@@ -122,16 +122,23 @@ func (r *runner) killed(ctx context.Context, f found) {
 		return
 	}
 	within(f, process.Ended, r.cfg.Within, "it was killed")
+	r.replaced(f, p, process.Generation, func() {})
 }
 
-// stopped looks at how soon a process that does nothing more is closed.
+// stopped looks whether a process that does nothing more is replaced, and at how soon
+// one is closed.
 func (r *runner) stopped(ctx context.Context, f found) {
-	p := r.open(ctx, f, r.cfg.Plugin)
+	cfg := r.cfg.Plugin
+	cfg.CallTimeout = spi.DefaultPluginConfig().CallTimeout // answers that are late are found sooner than by health checks
+	p := r.open(ctx, f, cfg)
 	if p == nil {
 		return
 	}
 	defer r.nothingLeft(f)
 	process, ok := p.Process()
+	if ok && stop(process.PID) == nil {
+		process, ok = r.replaced(f, p, process.Generation, func() { _, _ = p.Configure(ctx, "", "", nil) })
+	}
 	if ok {
 		if err := stop(process.PID); err != nil {
 			f.skip(err.Error())

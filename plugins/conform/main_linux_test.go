@@ -1,9 +1,12 @@
 package conform_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"sync/atomic"
@@ -39,6 +42,27 @@ var roles = map[string]func(){
 	},
 	"never plans": func() {
 		serve("even", "Has no plan.", func(spi.Stats) (spi.Plan, error) { return spi.Plan{}, errors.New("not today") })
+	},
+	"plans slowly": func() {
+		serve("even", "Plans for longer than hosts wait.", func(stats spi.Stats) (spi.Plan, error) {
+			if n := len(stats.Endpoints); n == 3 && stats.Endpoints[n-1].Weight == 1 { // as that check has them
+				time.Sleep(300 * time.Millisecond)
+			}
+			return evenly(stats)
+		})
+	},
+	"opens slowly": func() {
+		cat := spi.NewCatalog()
+		must(spi.Register(cat.LoadBalancers, "even", "Opens slowly.", config{Share: 1}, func(_ context.Context, env spi.Env, _ config) (spi.LoadBalancer, error) {
+			time.Sleep(time.Second)
+			return spi.FromPlanner(planner(evenly), env), nil
+		}))
+		must(plugins.Serve(cat))
+	},
+	"serializer": func() {
+		cat := spi.NewCatalog()
+		must(spi.Register(cat.Serializers, "own-json", "JSON again.", config{}, func(context.Context, spi.Env, config) (spi.Serializer, error) { return ownJSON{}, nil }))
+		must(plugins.Serve(cat))
 	},
 	"panics at many": func() {
 		serve("even", "Panics.", func(stats spi.Stats) (spi.Plan, error) {
@@ -102,6 +126,26 @@ func (*counting) Timing() spi.Timing {
 
 func (c *counting) Decide(_ spi.Snapshot, st spi.State) (spi.Decision, spi.State) {
 	return spi.Decision{SendPing: true, Next: time.Second + time.Duration(c.asked.Add(1))}, st
+}
+
+// ownJSON is JSON whose whole numbers stay exact.
+type ownJSON struct{}
+
+func (ownJSON) Append(dst []byte, v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return append(dst, data...), err
+}
+
+func (ownJSON) Decode(data []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(v); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("something follows")
+	}
+	return nil
 }
 
 func evenly(stats spi.Stats) (spi.Plan, error) {

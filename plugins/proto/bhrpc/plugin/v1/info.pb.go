@@ -407,6 +407,126 @@ func (x *ConfigureReply) GetEffective() []byte {
 	return nil
 }
 
+type PrepareRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	With          []byte                 `protobuf:"bytes,4,opt,name=with,proto3" json:"with,omitempty"` // JSON; empty: the defaults
+	Role          string                 `protobuf:"bytes,5,opt,name=role,proto3" json:"role,omitempty"` // of a heartbeat: "consumer" or "provider"; else empty
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareRequest) Reset() {
+	*x = PrepareRequest{}
+	mi := &file_bhrpc_plugin_v1_info_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareRequest) ProtoMessage() {}
+
+func (x *PrepareRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_info_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareRequest.ProtoReflect.Descriptor instead.
+func (*PrepareRequest) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_info_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PrepareRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PrepareRequest) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *PrepareRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PrepareRequest) GetWith() []byte {
+	if x != nil {
+		return x.With
+	}
+	return nil
+}
+
+func (x *PrepareRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+type PrepareReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrepareReply) Reset() {
+	*x = PrepareReply{}
+	mi := &file_bhrpc_plugin_v1_info_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrepareReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrepareReply) ProtoMessage() {}
+
+func (x *PrepareReply) ProtoReflect() protoreflect.Message {
+	mi := &file_bhrpc_plugin_v1_info_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrepareReply.ProtoReflect.Descriptor instead.
+func (*PrepareReply) Descriptor() ([]byte, []int) {
+	return file_bhrpc_plugin_v1_info_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PrepareReply) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 var File_bhrpc_plugin_v1_info_proto protoreflect.FileDescriptor
 
 const file_bhrpc_plugin_v1_info_proto_rawDesc = "" +
@@ -448,11 +568,24 @@ const file_bhrpc_plugin_v1_info_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x1c\n" +
-	"\teffective\x18\x02 \x01(\fR\teffective2\xab\x01\n" +
+	"\teffective\x18\x02 \x01(\fR\teffective\"\x80\x01\n" +
+	"\x0ePrepareRequest\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04with\x18\x04 \x01(\fR\x04with\x12\x12\n" +
+	"\x04role\x18\x05 \x01(\tR\x04role\".\n" +
+	"\fPrepareReply\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation2\xf6\x01\n" +
 	"\n" +
 	"PluginInfo\x12L\n" +
 	"\bDescribe\x12 .bhrpc.plugin.v1.DescribeRequest\x1a\x1e.bhrpc.plugin.v1.DescribeReply\x12O\n" +
-	"\tConfigure\x12!.bhrpc.plugin.v1.ConfigureRequest\x1a\x1f.bhrpc.plugin.v1.ConfigureReplyB?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
+	"\tConfigure\x12!.bhrpc.plugin.v1.ConfigureRequest\x1a\x1f.bhrpc.plugin.v1.ConfigureReply\x12I\n" +
+	"\aPrepare\x12\x1f.bhrpc.plugin.v1.PrepareRequest\x1a\x1d.bhrpc.plugin.v1.PrepareReplyB?Z=github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1;pluginv1b\x06proto3"
 
 var (
 	file_bhrpc_plugin_v1_info_proto_rawDescOnce sync.Once
@@ -466,7 +599,7 @@ func file_bhrpc_plugin_v1_info_proto_rawDescGZIP() []byte {
 	return file_bhrpc_plugin_v1_info_proto_rawDescData
 }
 
-var file_bhrpc_plugin_v1_info_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_bhrpc_plugin_v1_info_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_bhrpc_plugin_v1_info_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 0: bhrpc.plugin.v1.DescribeRequest
 	(*DescribeReply)(nil),    // 1: bhrpc.plugin.v1.DescribeReply
@@ -474,6 +607,8 @@ var file_bhrpc_plugin_v1_info_proto_goTypes = []any{
 	(*Field)(nil),            // 3: bhrpc.plugin.v1.Field
 	(*ConfigureRequest)(nil), // 4: bhrpc.plugin.v1.ConfigureRequest
 	(*ConfigureReply)(nil),   // 5: bhrpc.plugin.v1.ConfigureReply
+	(*PrepareRequest)(nil),   // 6: bhrpc.plugin.v1.PrepareRequest
+	(*PrepareReply)(nil),     // 7: bhrpc.plugin.v1.PrepareReply
 }
 var file_bhrpc_plugin_v1_info_proto_depIdxs = []int32{
 	2, // 0: bhrpc.plugin.v1.DescribeReply.extensions:type_name -> bhrpc.plugin.v1.Extension
@@ -481,10 +616,12 @@ var file_bhrpc_plugin_v1_info_proto_depIdxs = []int32{
 	3, // 2: bhrpc.plugin.v1.Field.fields:type_name -> bhrpc.plugin.v1.Field
 	0, // 3: bhrpc.plugin.v1.PluginInfo.Describe:input_type -> bhrpc.plugin.v1.DescribeRequest
 	4, // 4: bhrpc.plugin.v1.PluginInfo.Configure:input_type -> bhrpc.plugin.v1.ConfigureRequest
-	1, // 5: bhrpc.plugin.v1.PluginInfo.Describe:output_type -> bhrpc.plugin.v1.DescribeReply
-	5, // 6: bhrpc.plugin.v1.PluginInfo.Configure:output_type -> bhrpc.plugin.v1.ConfigureReply
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
+	6, // 5: bhrpc.plugin.v1.PluginInfo.Prepare:input_type -> bhrpc.plugin.v1.PrepareRequest
+	1, // 6: bhrpc.plugin.v1.PluginInfo.Describe:output_type -> bhrpc.plugin.v1.DescribeReply
+	5, // 7: bhrpc.plugin.v1.PluginInfo.Configure:output_type -> bhrpc.plugin.v1.ConfigureReply
+	7, // 8: bhrpc.plugin.v1.PluginInfo.Prepare:output_type -> bhrpc.plugin.v1.PrepareReply
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -501,7 +638,7 @@ func file_bhrpc_plugin_v1_info_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_bhrpc_plugin_v1_info_proto_rawDesc), len(file_bhrpc_plugin_v1_info_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

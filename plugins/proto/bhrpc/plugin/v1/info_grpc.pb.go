@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	PluginInfo_Describe_FullMethodName  = "/bhrpc.plugin.v1.PluginInfo/Describe"
 	PluginInfo_Configure_FullMethodName = "/bhrpc.plugin.v1.PluginInfo/Configure"
+	PluginInfo_Prepare_FullMethodName   = "/bhrpc.plugin.v1.PluginInfo/Prepare"
 )
 
 // PluginInfoClient is the client API for PluginInfo service.
@@ -35,6 +36,13 @@ type PluginInfoClient interface {
 	// Configure checks the configuration of one extension and opens nothing. An error
 	// INVALID_ARGUMENT says in its message what is wrong.
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureReply, error)
+	// Prepare opens one extension, once per configuration and role, so that nothing that
+	// is asked of it later waits for that. It is the one request that may take as long as
+	// a start. The host makes it before it uses the extension, in every process; an error
+	// says that this process cannot be used for it, INVALID_ARGUMENT that the
+	// configuration is wrong. A plugin that opens in no time need not have it: for
+	// UNIMPLEMENTED the host calls Configure.
+	Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareReply, error)
 }
 
 type pluginInfoClient struct {
@@ -65,6 +73,16 @@ func (c *pluginInfoClient) Configure(ctx context.Context, in *ConfigureRequest, 
 	return out, nil
 }
 
+func (c *pluginInfoClient) Prepare(ctx context.Context, in *PrepareRequest, opts ...grpc.CallOption) (*PrepareReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PrepareReply)
+	err := c.cc.Invoke(ctx, PluginInfo_Prepare_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginInfoServer is the server API for PluginInfo service.
 // All implementations must embed UnimplementedPluginInfoServer
 // for forward compatibility.
@@ -77,6 +95,13 @@ type PluginInfoServer interface {
 	// Configure checks the configuration of one extension and opens nothing. An error
 	// INVALID_ARGUMENT says in its message what is wrong.
 	Configure(context.Context, *ConfigureRequest) (*ConfigureReply, error)
+	// Prepare opens one extension, once per configuration and role, so that nothing that
+	// is asked of it later waits for that. It is the one request that may take as long as
+	// a start. The host makes it before it uses the extension, in every process; an error
+	// says that this process cannot be used for it, INVALID_ARGUMENT that the
+	// configuration is wrong. A plugin that opens in no time need not have it: for
+	// UNIMPLEMENTED the host calls Configure.
+	Prepare(context.Context, *PrepareRequest) (*PrepareReply, error)
 	mustEmbedUnimplementedPluginInfoServer()
 }
 
@@ -92,6 +117,9 @@ func (UnimplementedPluginInfoServer) Describe(context.Context, *DescribeRequest)
 }
 func (UnimplementedPluginInfoServer) Configure(context.Context, *ConfigureRequest) (*ConfigureReply, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Configure not implemented")
+}
+func (UnimplementedPluginInfoServer) Prepare(context.Context, *PrepareRequest) (*PrepareReply, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Prepare not implemented")
 }
 func (UnimplementedPluginInfoServer) mustEmbedUnimplementedPluginInfoServer() {}
 func (UnimplementedPluginInfoServer) testEmbeddedByValue()                    {}
@@ -150,6 +178,24 @@ func _PluginInfo_Configure_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _PluginInfo_Prepare_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PrepareRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginInfoServer).Prepare(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: PluginInfo_Prepare_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginInfoServer).Prepare(ctx, req.(*PrepareRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // PluginInfo_ServiceDesc is the grpc.ServiceDesc for PluginInfo service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +210,10 @@ var PluginInfo_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Configure",
 			Handler:    _PluginInfo_Configure_Handler,
+		},
+		{
+			MethodName: "Prepare",
+			Handler:    _PluginInfo_Prepare_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

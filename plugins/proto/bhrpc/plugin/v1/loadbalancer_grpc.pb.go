@@ -28,9 +28,10 @@ const (
 //
 // LoadBalancer plans; the host picks by the plan, so no call waits for a plugin.
 type LoadBalancerClient interface {
-	// Plan is one load balancer in use. The first message opens it, every further one
+	// Plan is one load balancer in use. The first message names it, every further one
 	// brings statistics and is answered by one plan, in order. When the host closes
-	// its side, the plugin closes the load balancer.
+	// its side, the plugin ends the stream. Streams of one name and configuration may
+	// share what was opened, which Prepare does.
 	Plan(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PlanRequest, PlanReply], error)
 }
 
@@ -61,9 +62,10 @@ type LoadBalancer_PlanClient = grpc.BidiStreamingClient[PlanRequest, PlanReply]
 //
 // LoadBalancer plans; the host picks by the plan, so no call waits for a plugin.
 type LoadBalancerServer interface {
-	// Plan is one load balancer in use. The first message opens it, every further one
+	// Plan is one load balancer in use. The first message names it, every further one
 	// brings statistics and is answered by one plan, in order. When the host closes
-	// its side, the plugin closes the load balancer.
+	// its side, the plugin ends the stream. Streams of one name and configuration may
+	// share what was opened, which Prepare does.
 	Plan(grpc.BidiStreamingServer[PlanRequest, PlanReply]) error
 	mustEmbedUnimplementedLoadBalancerServer()
 }
