@@ -200,7 +200,6 @@ func (p *Plugin) again(ctx context.Context) *generation {
 	}
 	p.sha256 = sha256
 	g.logger().WithField("attempt", p.schedule.tries).WithField("after", time.Since(p.gone).Round(time.Millisecond)).Info("plugin restarted")
-	p.publish(g)
 	return g
 }
 

@@ -109,6 +109,9 @@ func TestRestartsWhatEnds(t *testing.T) {
 		s.RSS < 1<<20 || s.Files < 3 || s.SHA256 != cfg.SHA256 || !s.Verified || len(s.Extensions) != 1 {
 		t.Errorf("Status: got %+v, want the fourth process, ready", s)
 	}
+	if err := p.Close(); err != nil || p.Status().State != stateStopped || p.Status().PID != 0 {
+		t.Errorf("Close: got %v, then %+v, want it stopped", err, p.Status())
+	}
 	exits, restarts := 0, 0
 	for _, e := range hook.AllEntries() {
 		switch e.Message {
@@ -123,9 +126,6 @@ func TestRestartsWhatEnds(t *testing.T) {
 	}
 	if exits != 3 || restarts != 3 {
 		t.Errorf("log: got %d exits and %d restarts, want 3 and 3", exits, restarts)
-	}
-	if err := p.Close(); err != nil || p.Status().State != stateStopped || p.Status().PID != 0 {
-		t.Errorf("Close: got %v, then %+v, want it stopped", err, p.Status())
 	}
 	for name, end := range map[string]*os.File{"stdout": g.process.stdout.file, "stderr": g.process.stderr.file, "lifeline": g.process.lifeline} {
 		if err := end.Close(); !errors.Is(err, os.ErrClosed) {
