@@ -237,7 +237,7 @@ func (g *generation) answered(err error, took, limit time.Duration) {
 		if took < limit/2 {
 			return
 		}
-		if g.late++; g.late == lateStrikes {
+		if g.late++; g.late == lateStrikes && !isClosed(g.stuck) { // it is, if the supervisor has not seen it yet
 			close(g.stuck)
 		}
 	case errors.Is(err, context.Canceled) || code == codes.Canceled:

@@ -31,6 +31,7 @@ func TestStrikes(t *testing.T) {
 	}{
 		{"late", []end{late, lateAtServer, late}, true},
 		{"more of them", []end{late, late, late, late}, true},
+		{"once more before anybody has seen it", []end{late, late, late, good, late, late, late}, true},
 		{"fewer", []end{late, late}, false},
 		{"an answer between", []end{late, late, good, late, late}, false},
 		{"a refusal is an answer", []end{late, late, failed, late, late}, false},
