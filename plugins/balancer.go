@@ -28,8 +28,12 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
+		inUse := onFailure // without the plugin
+		if onFailure == spi.Fail {
+			inUse = ""
+		}
 		log := env.Log.WithField("plugin", p.cfg.Name)
-		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: p.usages.add(info, strings.TrimPrefix(onFailure, spi.Fail), log)}
+		remote := &planner{plugin: p, open: &pluginv1.PlanOpen{Name: info.Name, With: with}, use: p.usages.add(info, inUse, log)}
 		// What becomes of plans is logged by remote, which knows what stands in.
 		return &balancer{planned: spi.FromPlanner(remote, spi.Env{}), remote: remote, standIn: standIn, onFailure: onFailure}, nil
 	})

@@ -25,13 +25,14 @@ func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
 		if use := p.cfg.OnFailure[info.Kind]; use != "" && use != spi.Fail {
 			return nil, fmt.Errorf("plugin %q: on_failure.%s: %w: %q cannot stand in for a registry, which would know other providers; write fail, or leave it out", p.cfg.Name, info.Kind, spi.ErrInvalid, use)
 		}
+		log := env.Log.WithField("plugin", p.cfg.Name)
 		if _, err := p.Configure(ctx, info.Kind, info.Name, with); err != nil {
 			if !noAnswer(err) || ctx.Err() != nil {
 				return nil, err
 			}
-			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
+			log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
 		}
-		return &registry{plugin: p, name: info.Name, with: with, log: env.Log.WithField("plugin", p.cfg.Name), remove: removeTimeout, use: p.usages.add(info, "", env.Log)}, nil
+		return &registry{plugin: p, name: info.Name, with: with, log: log, remove: removeTimeout, use: p.usages.add(info, "", log)}, nil
 	})
 }
 
