@@ -28,7 +28,11 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 		if err != nil {
 			return nil, err
 		}
-		use, err := p.keep(ctx, w, number, strings.TrimPrefix(onFailure, spi.Fail), env.Log)
+		inUse := onFailure // without the plugin
+		if onFailure == spi.Fail {
+			inUse = ""
+		}
+		use, err := p.keep(ctx, w, number, inUse, env.Log)
 		if err != nil {
 			return nil, errors.Join(err, closeOpened(standIn))
 		}

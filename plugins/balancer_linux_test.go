@@ -168,6 +168,31 @@ func TestOpenStandIn(t *testing.T) {
 	}
 }
 
+// TestStandInIsCalled: by its whole name, whatever that begins with.
+func TestStandInIsCalled(t *testing.T) {
+	for onFailure, want := range map[string]string{spi.Fail: "", spi.LastGood: spi.LastGood, "failover": "failover"} {
+		t.Run(onFailure, func(t *testing.T) {
+			cat := spi.NewCatalog()
+			if err := errors.Join(extensions.Register(cat), cat.LoadBalancers.Alias("p2c", "failover")); err != nil {
+				t.Fatal(err)
+			}
+			p := notRunning(spi.Info{Kind: "loadbalancer", Name: "zoned"})
+			p.cfg.OnFailure = map[string]string{"loadbalancer": onFailure}
+			if err := p.Register(cat); err != nil {
+				t.Fatal(err)
+			}
+			lb, err := cat.LoadBalancers.Open(t.Context(), spi.Env{}, spi.Ref{Use: "zoned"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeIt(t, lb)
+			if got := lb.(*balancer).remote.use.standIn; got != want {
+				t.Errorf("what stands in: got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // BenchmarkPick compares a pick of the built-in weighted load balancer with one by the
 // plan of a plugin, among 100 endpoints.
 func BenchmarkPick(b *testing.B) {

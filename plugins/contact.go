@@ -5,6 +5,8 @@ import (
 
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -45,4 +47,16 @@ func (c contact) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, conn *grpc.
 // versions is the set of versions that either side speaks.
 func versions(register func(*grpc.Server)) map[int]plugin.PluginSet {
 	return map[int]plugin.PluginSet{protocolVersion: {contactName: contact{register: register}}}
+}
+
+// brokerMethod is the stream by which a plugin tells go-plugin of other connections.
+const brokerMethod = "/plugin.GRPCBroker/StartStream"
+
+// withoutBroker opens every stream but that of go-plugin's broker. Nobody uses it, and
+// the host would keep whatever a plugin says there, for ever.
+func withoutBroker(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	if method == brokerMethod {
+		return nil, status.Error(codes.Unimplemented, "no other connections are made")
+	}
+	return open(ctx, desc, conn, method, options...)
 }

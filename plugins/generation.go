@@ -93,8 +93,9 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 		SyncStdout:       &lineWriter{line: print},
 		SyncStderr:       &lineWriter{line: print},
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: g.dir},
-		GRPCDialOptions:  []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
+		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
+			grpc.WithChainStreamInterceptor(withoutBroker)},
+		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, sockets string) (runner.Runner, error) {
 			cmd.Path, cmd.Args, cmd.Err = program, append([]string{cfg.Path}, cfg.Args...), nil
 			for _, key := range slices.Sorted(maps.Keys(cfg.Env)) {
 				cmd.Env = append([]string{key + "=" + cfg.Env[key]}, cmd.Env...) // ours come last and win
@@ -106,6 +107,7 @@ func startGeneration(ctx context.Context, cfg spi.PluginConfig, r *room, number 
 			if err != nil {
 				return nil, err
 			}
+			process.sockets, process.plain = sockets, cfg.MTLS == "off"
 			g.process = process
 			stop = context.AfterFunc(ctx, func() { _ = process.Kill(context.Background()) })
 			return process, nil
@@ -140,7 +142,7 @@ func (g *generation) explain(ctx context.Context, cfg spi.PluginConfig, err erro
 		return fmt.Errorf("it did not say that it is ready within %v (start_timeout): %w", cfg.StartTimeout, ctx.Err())
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case g.process == nil || g.process.ID() == "":
+	case g.process == nil || g.process.ID() == "" || errors.Is(err, errHandshake):
 		return err
 	case strings.Contains(err.Error(), "incompatible"):
 		return fmt.Errorf("it speaks another version of the plugin protocol than this host, which speaks %d: %w", protocolVersion, err)
@@ -242,7 +244,7 @@ func (g *generation) answered(err error, began time.Time, limit time.Duration) {
 			return
 		}
 		g.struck = now
-		if g.late++; g.late == lateStrikes && !isClosed(g.stuck) {
+		if g.late++; g.late == lateStrikes && !isClosed(g.stuck) { // it is, if the supervisor has not seen it yet
 			close(g.stuck)
 		}
 	case errors.Is(err, context.Canceled) || code == codes.Canceled:

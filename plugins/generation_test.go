@@ -33,6 +33,7 @@ func TestStrikes(t *testing.T) {
 	}{
 		{"late", []end{late, lateAtServer, late}, true},
 		{"more of them", []end{late, late, late, late}, true},
+		{"once more before anybody has seen it", []end{late, late, late, good, late, late, late}, true},
 		{"fewer", []end{late, late}, false},
 		{"at the same time", []end{late, beside, beside, beside, late, beside}, false},
 		{"at the same time, three times", []end{late, beside, late, beside, late}, true},

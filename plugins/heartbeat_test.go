@@ -1,9 +1,14 @@
 package plugins
 
 import (
+	"context"
 	"errors"
 	"io"
+	"math"
+	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +16,11 @@ import (
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // threeStrikes opens the usual shadow.
@@ -390,5 +400,55 @@ func TestDecideWithoutAllocations(t *testing.T) {
 	_, st := h.Decide(s, spi.State{})
 	if got := testing.AllocsPerRun(100, func() { _, st = h.Decide(s, st) }); got != 0 {
 		t.Errorf("Decide: got %v allocations, want 0", got)
+	}
+}
+
+// answering is the other side of a heartbeat, which answers with so many decisions.
+type answering struct {
+	pluginv1.UnimplementedHeartbeatStrategyServer
+	decision  *pluginv1.Decision
+	decisions int
+}
+
+func (a answering) DecideBatch(_ context.Context, in *pluginv1.SnapshotBatch) (*pluginv1.DecisionBatch, error) {
+	return &pluginv1.DecisionBatch{Generation: in.GetGeneration(), Decisions: slices.Repeat([]*pluginv1.Decision{a.decision}, a.decisions)}, nil
+}
+
+// TestDecisionsAreBounded: a whole batch of the largest ones comes through, and not
+// thousands for one question.
+func TestDecisionsAreBounded(t *testing.T) {
+	largest := &pluginv1.Decision{Conn: math.MaxUint64, State: make([]byte, len(spi.State{})), Liveness: pluginv1.Decision_DEAD, SendPing: true, NextNanos: -1, Strikes: -1}
+	tests := []struct {
+		name   string
+		asked  int
+		answer answering
+		want   codes.Code
+	}{
+		{"the largest", mostAsked, answering{decision: largest, decisions: mostAsked}, codes.OK},
+		{"far too many", 1, answering{decision: new(pluginv1.Decision), decisions: 100_000}, codes.ResourceExhausted},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			listener := bufconn.Listen(1 << 20)
+			server := grpc.NewServer()
+			pluginv1.RegisterHeartbeatStrategyServer(server, tt.answer)
+			var serving sync.WaitGroup
+			serving.Go(func() { _ = server.Serve(listener) })
+			defer serving.Wait()
+			defer server.Stop()
+			conn, err := grpc.NewClient("passthrough:///plugin", grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			p := &Plugin{cfg: spi.PluginConfig{CallTimeout: spi.Duration(time.Minute)}, turns: make(chan struct{}, 1)}
+			p.ready.Store(&generation{number: 1, conn: conn})
+			h := &strategy{plugin: p, ctx: t.Context()}
+			reply, err := h.exchange(make([]asked, tt.asked))
+			if status.Code(err) != tt.want || err == nil && len(reply.GetDecisions()) != tt.answer.decisions {
+				t.Errorf("exchange: got %d decisions, %v, want %d, %v", len(reply.GetDecisions()), err, tt.answer.decisions, tt.want)
+			}
+		})
 	}
 }

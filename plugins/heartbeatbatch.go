@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
 )
@@ -90,13 +92,17 @@ func (h *strategy) exchange(batch []asked) (*pluginv1.DecisionBatch, error) {
 	}
 	return exchange(h.ctx, h.plugin, func(ctx context.Context, g *generation) (*pluginv1.DecisionBatch, error) {
 		request.Generation = g.number
-		reply, err := pluginv1.NewHeartbeatStrategyClient(g.conn).DecideBatch(ctx, request)
+		reply, err := pluginv1.NewHeartbeatStrategyClient(g.conn).DecideBatch(ctx, request, grpc.MaxCallRecvMsgSize(decisionsSize(len(batch))))
 		if err == nil && reply.GetGeneration() != g.number {
 			err = fmt.Errorf("an answer for generation %d, this is %d", reply.GetGeneration(), g.number)
 		}
 		return reply, err
 	})
 }
+
+// decisionsSize is more than n decisions have, in bytes; planSize says why there is a
+// bound.
+func decisionsSize(n int) int { return 64<<10 + 256*n }
 
 func (a *asked) message() *pluginv1.Snapshot {
 	s := &a.question

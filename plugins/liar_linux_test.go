@@ -111,6 +111,10 @@ func (lyingBalancer) Plan(stream grpc.BidiStreamingServer[pluginv1.PlanRequest, 
 		reply.Shares = reply.Shares[1:]
 	case "one too many":
 		reply.Shares = append(reply.Shares, &pluginv1.Share{Address: "nowhere", Weight: 1})
+	case "far too many":
+		for range 100_000 { // of two bytes each
+			reply.Shares = append(reply.Shares, new(pluginv1.Share))
+		}
 	case "one unknown":
 		reply.Shares[0].Address = "nowhere"
 	case "another generation":
@@ -246,6 +250,7 @@ func TestPlansThatLie(t *testing.T) {
 		{"negative", `weight -1 of endpoint "a"`},
 		{"one left out", `leaves out endpoint "a"`},
 		{"one too many", "unknown ones"},
+		{"far too many", "larger than max"},
 		{"one unknown", `leaves out endpoint "a"`},
 		{"another generation", "answer 1 of generation 2 to request 1 of generation 1"},
 		{"another request", "answer 2 of generation 1 to request 1 of generation 1"},

@@ -3,10 +3,17 @@ package plugins
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math/big"
+	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -73,12 +80,42 @@ var roles = map[string]func(){
 		fmt.Println("1|99|unix|/no/socket|grpc|")
 		time.Sleep(time.Hour)
 	},
+	"listens elsewhere": func() {
+		l, err := net.Listen("unix", os.Getenv("PLUGIN_UNIX_SOCKET_DIR")+"/../elsewhere")
+		if err != nil {
+			panic(err)
+		}
+		fmt.Printf("1|1|unix|%s|grpc|\n", l.Addr())
+		time.Sleep(time.Hour) // nobody answers there
+	},
+	"listens on TCP": func() {
+		fmt.Println("1|1|tcp|127.0.0.1:1|grpc|")
+		time.Sleep(time.Hour)
+	},
+	"has a certificate": func() {
+		fmt.Printf("1|1|unix|%s/socket|grpc|%s\n", os.Getenv("PLUGIN_UNIX_SOCKET_DIR"), newCertificate())
+		time.Sleep(time.Hour)
+	},
 	"second plugin": serveSecond,
 	"heartbeats":    serveHeartbeats,
 	"registry":      serveRegistry,
 	"handshake in noise": func() {
 		fmt.Print("stray\n\n", string(make([]byte, 3*maxLine)), "\n1|x|unix|/no|grpc\n1|1|unix|/a/socket|grpc|cert\n1|1|unix|/another/socket|grpc|cert\nafter\n")
 	},
+}
+
+// newCertificate returns a certificate as it stands in a handshake.
+func newCertificate() string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	return base64.RawStdEncoding.EncodeToString(cert)
 }
 
 // ownBalancer has no planner.

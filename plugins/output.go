@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ func (o *output) line(log logrus.FieldLogger, text []byte) {
 		return
 	}
 	level, message, fields := parseLine(text)
+	message = oneLine.Replace(message)
 	allowed, missed := o.note(message)
 	if missed > 0 {
 		log.WithField("lines", missed).Warn("plugin printed more than is logged")
@@ -116,12 +118,19 @@ func parseLine(text []byte) (logrus.Level, string, logrus.Fields) {
 	}
 	fields := make(logrus.Fields, len(line))
 	for key, value := range line {
-		if !strings.HasPrefix(key, "@") && !reserved[key] {
+		if fieldName.MatchString(key) && !reserved[key] {
 			fields[key] = value
 		}
 	}
 	return level(name), message, fields
 }
+
+// fieldName is what a field may be called; others are left out. Formatters write names
+// as they are, so that one with a new line in it would be a line of its own in the log.
+var fieldName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// oneLine keeps a message to one line of the log, which formatters may write as it is.
+var oneLine = strings.NewReplacer("\n", `\n`, "\r", `\r`)
 
 // reserved fields say who printed a line; no plugin can say it itself.
 var reserved = map[string]bool{"plugin": true, "pid": true, "generation": true, "from": true}
@@ -160,17 +169,20 @@ func (r lineReader) Read([]byte) (int, error) {
 // Close closes the host's end.
 func (r lineReader) Close() error { return r.file.Close() }
 
-// lineWriter hands what is written to a function, line by line. It is for one
-// goroutine.
+// lineWriter hands what is written to a function, line by line, and a line that is
+// longer than maxLine in pieces. It is for one goroutine.
 type lineWriter struct {
 	line func([]byte)
-	part []byte // of a line that is not complete
+	part []byte // of a line that is not complete; shorter than maxLine
 }
 
 // Write never fails.
 func (w *lineWriter) Write(text []byte) (int, error) {
 	for rest := text; len(rest) > 0; {
 		piece, after, complete := bytes.Cut(rest, []byte("\n"))
+		if free := maxLine - len(w.part); len(piece) > free {
+			piece, after, complete = rest[:free], rest[free:], false
+		}
 		w.part = append(w.part, piece...)
 		if complete || len(w.part) >= maxLine {
 			w.line(w.part)

@@ -2,7 +2,9 @@ package plugins
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -24,6 +26,8 @@ func TestParseLine(t *testing.T) {
 		{"fatal does not end the host", `{"@level":"fatal","@message":"m"}`, "m", logrus.ErrorLevel, "map[]"},
 		{"unknown level", `{"@level":"loud","@message":"m"}`, "m", logrus.InfoLevel, "map[]"},
 		{"who it is cannot be forged", `{"@level":"info","@message":"m","plugin":"other","pid":1,"generation":9}`, "m", logrus.InfoLevel, "map[]"},
+		{"fields that could be a line of their own", `{"@level":"info","@message":"m","a\nERROR m":1,"a=1 b":2,"":3,"a_b-c.D9":4}`, "m", logrus.InfoLevel, "map[a_b-c.D9:4]"},
+		{"a name that is too long", `{"@level":"info","@message":"m","` + strings.Repeat("a", 65) + `":1,"` + strings.Repeat("b", 64) + `":2}`, "m", logrus.InfoLevel, "map[" + strings.Repeat("b", 64) + ":2]"},
 		{"other JSON", `{"a":1}`, `{"a":1}`, logrus.WarnLevel, "map[]"},
 		{"broken JSON", `{"@message":`, `{"@message":`, logrus.WarnLevel, "map[]"},
 	} {
@@ -39,10 +43,18 @@ func TestParseLine(t *testing.T) {
 func FuzzParseLine(f *testing.F) {
 	f.Add("hello")
 	f.Add(`{"@level":"info","@message":"opened","share":3}`)
+	f.Add(`{"@level":"info","@message":"a\nb\rc","d\ne":"f\ng"}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		log, _ := test.NewNullLogger()
+		log, hook := test.NewNullLogger()
 		var out output
 		out.line(log, []byte(text))
+		for _, e := range hook.AllEntries() {
+			for _, s := range append(slices.Collect(maps.Keys(e.Data)), e.Message) {
+				if strings.ContainsAny(s, "\r\n") {
+					t.Errorf("got a message or the name of a field %q, want it on one line", s)
+				}
+			}
+		}
 		if text = strings.TrimSpace(text); text == "" {
 			return
 		}
@@ -112,6 +124,14 @@ func TestLines(t *testing.T) {
 		}
 	}
 	want := []string{"ab", "c", "", strings.Repeat("d", maxLine), "e"}
+	if n, err := w.Write([]byte("f" + strings.Repeat("g", 3*maxLine) + "\nh\n")); n != 3*maxLine+4 || err != nil {
+		t.Errorf("Write of a long line: got %d, %v, want %d", n, err, 3*maxLine+4)
+	}
+	long := strings.Repeat("g", maxLine)
+	want = append(want, "f"+long[1:], long, long, "g", "h")
+	if cap(w.part) > 2*maxLine {
+		t.Errorf("writer: got %d bytes kept, want about a line of %d", cap(w.part), maxLine)
+	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("writer: got %.100q, want %.100q", got, want)
 	}

@@ -27,6 +27,8 @@ type planner struct {
 	cancel context.CancelFunc // of stream; nil without one
 	from   uint64             // generation of the stream
 	number uint64             // of the last request
+
+	largest int // plan that the stream lets in, in bytes
 }
 
 // Plan implements spi.Planner.
@@ -64,11 +66,12 @@ func (p *planner) plan(ctx context.Context, stats spi.Stats) ([]int, error) {
 
 // ask makes one request. mu is held.
 func (p *planner) ask(ctx context.Context, g *generation, stats spi.Stats) (*pluginv1.PlanReply, error) {
-	if g.number != p.from {
+	size := planSize(stats.Endpoints)
+	if g.number != p.from || size > p.largest {
 		p.hangUp()
 	}
 	if p.cancel == nil {
-		if err := p.call(g); err != nil {
+		if err := p.call(ctx, g, 2*size); err != nil { // the next sets may be somewhat larger
 			return nil, err
 		}
 	}
@@ -89,19 +92,36 @@ func (p *planner) ask(ctx context.Context, g *generation, stats spi.Stats) (*plu
 	return reply, err
 }
 
-// call opens the stream.
-func (p *planner) call(g *generation) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	stream, err := pluginv1.NewLoadBalancerClient(g.conn).Plan(ctx)
-	if err != nil {
-		cancel()
-		return err
+// call opens the stream, for plans of at most largest bytes. The stream outlives ctx,
+// which bounds the opening: gRPC may have to connect again.
+func (p *planner) call(ctx context.Context, g *generation, largest int) error {
+	streamed, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, cancel)
+	largest = min(largest, maxMessage)
+	stream, err := pluginv1.NewLoadBalancerClient(g.conn).Plan(streamed, grpc.MaxCallRecvMsgSize(largest))
+	if err == nil {
+		err = stream.Send(&pluginv1.PlanRequest{Generation: g.number, Open: p.open})
 	}
-	p.stream, p.cancel, p.from, p.number = stream, cancel, g.number, 0
-	if err := stream.Send(&pluginv1.PlanRequest{Generation: g.number, Open: p.open}); err != nil && !errors.Is(err, io.EOF) {
-		return err // io.EOF: Recv knows why
+	switch {
+	case !stop():
+		err = ctx.Err()
+	case err == nil || errors.Is(err, io.EOF): // io.EOF: Recv knows why
+		p.stream, p.cancel, p.from, p.number, p.largest = stream, cancel, g.number, 0, largest
+		return nil
 	}
-	return nil
+	cancel()
+	return err
+}
+
+// planSize is more than a plan for endpoints has, in bytes. Without a bound a plugin
+// could have the host unpack millions of empty shares, which are far larger than what
+// arrives.
+func planSize(endpoints []spi.EndpointStats) int {
+	size := 64 << 10 // an error, or what later versions say
+	for i := range endpoints {
+		size += len(endpoints[i].Address) + 64
+	}
+	return min(size, maxMessage)
 }
 
 // hangUp ends the stream. mu is held.
@@ -127,6 +147,9 @@ const largestWeight = 1 << 30
 // weigh checks the shares of a plan and returns weights in the order of endpoints.
 // A share above 0 never becomes 0.
 func weigh(shares []*pluginv1.Share, endpoints []spi.EndpointStats) ([]int, error) {
+	if len(shares) > len(endpoints) {
+		return nil, fmt.Errorf("it has %d shares for %d endpoints, so it names some twice or unknown ones", len(shares), len(endpoints))
+	}
 	given := make(map[string]float64, len(shares))
 	largest := 0.0
 	for _, s := range shares {
@@ -150,10 +173,7 @@ func weigh(shares []*pluginv1.Share, endpoints []spi.EndpointStats) ([]int, erro
 			weights[i] = max(1, int(w/largest*largestWeight))
 		}
 	}
-	switch {
-	case len(shares) != len(endpoints):
-		return nil, fmt.Errorf("it has %d shares for %d endpoints, so it names unknown ones", len(shares), len(endpoints))
-	case largest == 0:
+	if largest == 0 {
 		return nil, fmt.Errorf("none of its %d weights is positive", len(shares))
 	}
 	return weights, nil

@@ -1,11 +1,19 @@
 package plugins
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
 	"math"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -90,6 +98,7 @@ func TestWeigh(t *testing.T) {
 		{"empty", nil, nil, `leaves out endpoint "a"`},
 		{"one left out", []*pluginv1.Share{share("a", 1)}, nil, `leaves out endpoint "b"`},
 		{"one twice", []*pluginv1.Share{share("a", 1), share("a", 1)}, nil, `names endpoint "a" twice`},
+		{"one more, twice", []*pluginv1.Share{share("a", 1), share("b", 1), share("b", 1)}, nil, "3 shares for 2 endpoints"},
 		{"one unknown", []*pluginv1.Share{share("a", 1), share("b", 1), share("c", 1)}, nil, "unknown ones"},
 	}
 	for _, tt := range tests {
@@ -97,6 +106,82 @@ func TestWeigh(t *testing.T) {
 			got, err := weigh(tt.shares, []spi.EndpointStats{{Address: "a"}, {Address: "b"}})
 			if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) || len(got) != len(tt.want) || err == nil && (got[0] != tt.want[0] || got[1] != tt.want[1]) {
 				t.Errorf("weigh: got %v, %v, want %v, %q", got, err, tt.want, tt.err)
+			}
+		})
+	}
+}
+
+// TestWeighOfFarTooManyShares: they are not even looked at.
+func TestWeighOfFarTooManyShares(t *testing.T) {
+	shares := make([]*pluginv1.Share, 1<<20)
+	for i := range shares {
+		shares[i] = new(pluginv1.Share)
+	}
+	if allocs := testing.AllocsPerRun(1, func() { _, _ = weigh(shares, []spi.EndpointStats{{Address: "a"}}) }); allocs > 50 {
+		t.Errorf("weigh: got %v allocations for a plan that is refused, want those of its error", allocs)
+	}
+}
+
+// TestPlansForMoreEndpoints: a set may grow beyond what the stream was opened for.
+func TestPlansForMoreEndpoints(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	p, _ := opened(t, cfg)
+	cat := spi.NewCatalog()
+	if err := p.Register(cat); err != nil {
+		t.Fatal(err)
+	}
+	lb, err := cat.LoadBalancers.Open(t.Context(), spi.Env{Log: quiet()}, spi.Ref{Use: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeIt(t, lb)
+	for _, n := range []int{3, 10_000, 3} {
+		stats := spi.Stats{Endpoints: make([]spi.EndpointStats, n)}
+		for i := range stats.Endpoints {
+			stats.Endpoints[i].Address = fmt.Sprintf("provider-%d.example.org:7070", i)
+		}
+		if plan, err := lb.(*balancer).remote.Plan(t.Context(), stats); err != nil || len(plan.Weights) != n {
+			t.Errorf("Plan for %d endpoints: got %d weights, %v, want one for each", n, len(plan.Weights), err)
+		}
+	}
+}
+
+// unconnected returns a process to which gRPC is still connecting.
+func unconnected(t *testing.T) *generation {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///nowhere", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &generation{number: 1, conn: conn}
+}
+
+// TestOpeningOfAStreamEndsWithItsContext: also while there is no connection.
+func TestOpeningOfAStreamEndsWithItsContext(t *testing.T) {
+	tests := []struct {
+		name string
+		ask  func(context.Context, *generation) error
+	}{
+		{"plans", func(ctx context.Context, g *generation) error {
+			_, err := new(planner).ask(ctx, g, spi.Stats{})
+			return err
+		}},
+		{"transcoding", func(ctx context.Context, g *generation) error {
+			_, err := new(streams).exchange(ctx, g, pluginv1.Blob_ENCODE, nil)
+			return err
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+			defer cancel()
+			if err := tt.ask(ctx, unconnected(t)); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 			}
 		})
 	}

@@ -17,6 +17,9 @@ import (
 
 	"github.com/bhrpc/bhrpc/spi"
 	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // asPlugin returns the configuration of this test binary in a role, in a directory
@@ -144,6 +147,9 @@ func TestOpenFails(t *testing.T) {
 		{"never answers", "wait", func(c *spi.PluginConfig) { c.StartTimeout = spi.Duration(200 * time.Millisecond) }, "within 200ms (start_timeout)"},
 		{"without an inner contract", "picker", nil, `it printed: panic: loadbalancer "own" does not plan, so it cannot live in a plugin: its open must return what spi.FromPlanner makes`},
 		{"another version", "another version", nil, "another version of the plugin protocol"},
+		{"listens elsewhere", "listens elsewhere", nil, "handshake refused: the plugin listens on unix"},
+		{"listens on TCP", "listens on TCP", nil, `handshake refused: the plugin listens on tcp "127.0.0.1:1"; want a unix socket in the directory that PLUGIN_UNIX_SOCKET_DIR names`},
+		{"a certificate that nobody asked for", "has a certificate", func(c *spi.PluginConfig) { c.MTLS = "off" }, "handshake refused: it has a certificate, and mtls: off wants none"},
 		{"no program", "plugin", func(c *spi.PluginConfig) { c.Path += ".gone" }, "no such file"},
 		{"ends at once", "environment", nil, "it ended, exit status 0, without saying that it is ready"},
 		{"no configuration", "plugin", func(c *spi.PluginConfig) { c.Path = "acme" }, "absolute path"},
@@ -163,6 +169,16 @@ func TestOpenFails(t *testing.T) {
 			}
 			wantEmpty(t, tmp)
 		})
+	}
+}
+
+// TestNoBroker: what go-plugin would keep of every message of a plugin is not opened.
+func TestNoBroker(t *testing.T) {
+	cfg, _ := asPlugin(t, "plugin")
+	p, _ := opened(t, cfg)
+	_, err := p.ready.Load().conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, brokerMethod)
+	if status.Code(err) != codes.Unimplemented {
+		t.Errorf("%s: got %v, want %v", brokerMethod, err, codes.Unimplemented)
 	}
 }
 

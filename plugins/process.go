@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +34,8 @@ const (
 type process struct {
 	cmd      *exec.Cmd
 	limits   spi.PluginLimits
+	sockets  string   // the directory in which it has to listen
+	plain    bool     // without certificates
 	lifeline *os.File // the host's end: closed, by whatever end of the host, it ends the plugin
 	stdout   *handshakeReader
 	stderr   lineReader
@@ -179,9 +183,22 @@ func (p *process) ID() string {
 // Diagnose has nothing to add.
 func (p *process) Diagnose(context.Context) string { return "" }
 
-// PluginToHost takes addresses as they are: both sides see the same files.
+// errHandshake is within the errors of a handshake that is one, and is refused.
+var errHandshake = errors.New("handshake refused")
+
+// PluginToHost checks what a handshake says before it is acted on. A socket that is
+// elsewhere may be somebody else's, may be asked by others than the host's user, and need
+// not end with the process: gRPC would wait for an answer. Both sides see the same files.
 func (p *process) PluginToHost(network, address string) (string, string, error) {
-	return network, address, nil
+	switch {
+	case p.plain && p.stdout.certified: // go-plugin has nowhere to put it, and panics
+		return "", "", fmt.Errorf("%w: it has a certificate, and mtls: off wants none", errHandshake)
+	case runtime.GOOS == "windows": // where plugins listen on TCP
+		return network, address, nil
+	case network != "unix" || filepath.Dir(address) != p.sockets:
+		return "", "", fmt.Errorf("%w: the plugin listens on %s %.200q; want a unix socket in the directory that PLUGIN_UNIX_SOCKET_DIR names", errHandshake, network, address)
+	}
+	return network, filepath.Clean(address), nil // what was checked, whatever a link on the way leads to
 }
 
 // HostToPlugin takes addresses as they are.
@@ -197,6 +214,8 @@ type handshakeReader struct {
 	stray func(line []byte)
 	rest  []byte // of the handshake, still to be read
 	found bool
+
+	certified bool // there is a certificate in the handshake; written before that is passed on
 }
 
 // Read implements io.Reader.
@@ -205,7 +224,7 @@ func (r *handshakeReader) Read(into []byte) (int, error) {
 		line, err := r.lines.ReadSlice('\n') // a longer one comes in pieces
 		switch text := bytes.TrimSpace(line); {
 		case !r.found && isHandshake(text):
-			r.found = true
+			r.found, r.certified = true, hasCertificate(text)
 			r.rest = append(bytes.Clone(text), '\n')
 		case len(text) > 0:
 			r.stray(text)
@@ -234,6 +253,12 @@ func isHandshake(line []byte) bool {
 		}
 	}
 	return string(parts[2]) == "unix" || string(parts[2]) == "tcp"
+}
+
+// hasCertificate reports whether a handshake has a sixth part, which is a certificate.
+func hasCertificate(line []byte) bool {
+	parts := bytes.SplitN(line, []byte("|"), 7)
+	return len(parts) > 5 && len(parts[5]) > 0
 }
 
 // endsSoon waits for the end of the process and of what it printed, drainTime for

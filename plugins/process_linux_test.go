@@ -170,6 +170,32 @@ func TestProcessPassesOnTheHandshakeAlone(t *testing.T) {
 	}
 }
 
+// TestAddressOfAHandshake: only a socket in the plugin's own directory is connected to.
+func TestAddressOfAHandshake(t *testing.T) {
+	tests := []struct {
+		name, network, address, want string // want "": refused
+	}{
+		{"there", "unix", "/room/1/plugin-dir2/socket", "/room/1/plugin-dir2/socket"},
+		{"there, on a way that links could lead elsewhere", "unix", "/room/1/plugin-dir2/link/../socket", "/room/1/plugin-dir2/socket"},
+		{"elsewhere", "unix", "/tmp/socket", ""},
+		{"above", "unix", "/room/1/plugin-dir2/../socket", ""},
+		{"below", "unix", "/room/1/plugin-dir2/mine/socket", ""},
+		{"the directory", "unix", "/room/1/plugin-dir2", ""},
+		{"without a file", "unix", "@socket", ""},
+		{"nothing", "unix", "", ""},
+		{"on the network", "tcp", "127.0.0.1:7070", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &process{sockets: "/room/1/plugin-dir2", stdout: new(handshakeReader)}
+			network, address, err := p.PluginToHost(tt.network, tt.address)
+			if errors.Is(err, errHandshake) != (tt.want == "") || address != tt.want || err == nil && network != tt.network {
+				t.Errorf("PluginToHost(%q, %q): got %q, %q, %v, want %q", tt.network, tt.address, network, address, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestProcessCannotStart(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/forbidden", []byte("#!/bin/sh\n"), 0o600); err != nil {

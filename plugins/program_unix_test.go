@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestInstall(t *testing.T) {
@@ -138,7 +139,7 @@ func TestCheckOwner(t *testing.T) {
 }
 
 func TestRoomSweeps(t *testing.T) {
-	base, err := os.MkdirTemp("", "r") // short enough for a socket
+	base, err := os.MkdirTemp("", "[r") // short enough for a socket; no pattern
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +160,11 @@ func TestRoomSweeps(t *testing.T) {
 	if err := errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.WriteFile(filepath.Join(open, roomLock), nil, 0o600), os.Symlink(open, link)); err != nil {
 		t.Fatal(err)
 	}
+	made, left := filepath.Join(base, roomPrefix+"made"), filepath.Join(base, roomPrefix+"left") // without a lock
+	long := time.Now().Add(-2 * roomMade)
+	if err := errors.Join(os.Mkdir(made, 0o700), os.Mkdir(left, 0o700), os.Chtimes(left, long, long)); err != nil {
+		t.Fatal(err)
+	}
 	next, err := openRoom(base)
 	if err != nil {
 		t.Fatal(err)
@@ -171,6 +177,9 @@ func TestRoomSweeps(t *testing.T) {
 		if got := exists(r.room.dir); got != r.want {
 			t.Errorf("room %s: got there %t, want %t", r.name, got, r.want)
 		}
+	}
+	if !exists(made) || exists(left) {
+		t.Errorf("rooms without a lock: got one that is being made there %t, one that was left there %t, want the first alone", exists(made), exists(left))
 	}
 	for _, other := range []string{open, link} {
 		if !exists(other) {

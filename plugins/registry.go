@@ -25,19 +25,20 @@ func (p *Plugin) addRegistry(cat *spi.Catalog, info spi.Info) error {
 		return err
 	}
 	return cat.Registries.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.Registry, error) {
+		log := env.Log.WithField("plugin", p.cfg.Name)
 		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
 		number, err := p.prepare(ctx, w)
 		switch {
 		case refused(ctx, err):
 			return nil, err
 		case err != nil:
-			env.Log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
+			log.WithError(err).Warn("the plugin cannot be asked; it is waited for")
 		}
 		use, err := p.keep(ctx, w, number, "", env.Log)
 		if err != nil {
 			return nil, err
 		}
-		return &registry{plugin: p, name: info.Name, with: with, log: env.Log.WithField("plugin", p.cfg.Name), remove: removeTimeout, use: use}, nil
+		return &registry{plugin: p, name: info.Name, with: with, log: log, remove: removeTimeout, use: use}, nil
 	})
 }
 

@@ -6,6 +6,9 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
+
+	logtest "github.com/sirupsen/logrus/hooks/test"
 
 	pluginv1 "github.com/bhrpc/bhrpc/plugins/proto/bhrpc/plugin/v1"
 	"github.com/bhrpc/bhrpc/spi"
@@ -24,6 +27,34 @@ func TestAnnounceBeforeThePlugin(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Errorf("Announce: got %v, want nothing", err)
+	}
+}
+
+// notRunning returns a plugin that brings an extension and has no process.
+func notRunning(info spi.Info) *Plugin {
+	return &Plugin{cfg: spi.PluginConfig{Name: "acme", CallTimeout: spi.Duration(time.Minute)}, turns: make(chan struct{}, 1), log: unheard(), extensions: []spi.Info{info}}
+}
+
+// TestRegistryNamesItsPlugin: in all that it logs, from its opening on.
+func TestRegistryNamesItsPlugin(t *testing.T) {
+	cat := spi.NewCatalog()
+	if err := notRunning(spi.Info{Kind: "registry", Name: "dialled"}).Register(cat); err != nil {
+		t.Fatal(err)
+	}
+	log, logged := logtest.NewNullLogger()
+	r, err := cat.Registries.Open(t.Context(), spi.Env{Log: log}, spi.Ref{Use: "dialled"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.(*registry).use.fails(errNotReady)
+	entries := logged.AllEntries()
+	if len(entries) != 2 {
+		t.Errorf("log: got %d lines, want one about the opening and one about the use", len(entries))
+	}
+	for _, e := range entries {
+		if e.Data["plugin"] != "acme" {
+			t.Errorf("log %q: got the fields %v, want plugin=acme", e.Message, e.Data)
+		}
 	}
 }
 

@@ -3,9 +3,12 @@ package plugins
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"time"
 )
 
 const (
@@ -17,6 +20,10 @@ const (
 	socketPath = 103
 	// socketTail is what a generation and go-plugin append to the room's path.
 	socketTail = len("/18446744073709551615/plugin-dir4294967295/plugin4294967295")
+
+	// roomMade is far longer than a room has no lock while it is made. One without it
+	// that is older was left by a host that was killed.
+	roomMade = time.Hour
 )
 
 // room is the private directory of a plugin. It holds a directory for each
@@ -58,13 +65,21 @@ func exists(path string) bool {
 // sweepRooms removes the rooms under base whose lock nobody holds. Nothing that others
 // may have made is touched.
 func sweepRooms(base string) {
-	stale, _ := filepath.Glob(filepath.Join(base, roomPrefix+"*")) // the pattern is good
-	for _, dir := range stale {
-		if info, err := os.Lstat(dir); err != nil || !info.IsDir() || checkOwner(dir, info) != nil {
+	entries, _ := os.ReadDir(base)
+	for _, entry := range entries {
+		dir := filepath.Join(base, entry.Name())
+		if !strings.HasPrefix(entry.Name(), roomPrefix) {
+			continue
+		}
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() || checkOwner(dir, info) != nil {
 			continue
 		}
 		lock, err := os.OpenFile(filepath.Join(dir, roomLock), os.O_RDWR, 0)
 		if err != nil {
+			if errors.Is(err, fs.ErrNotExist) && time.Since(info.ModTime()) > roomMade {
+				_ = os.RemoveAll(dir)
+			}
 			continue
 		}
 		if tryLock(lock) == nil {

@@ -34,7 +34,7 @@ type stream struct {
 // exchange sends data and waits for the answer until ctx ends, whose error it then
 // returns.
 func (s *streams) exchange(ctx context.Context, g *generation, direction pluginv1.Blob_Direction, data []byte) (*pluginv1.Blob, error) {
-	t, err := s.take(g)
+	t, err := s.take(ctx, g)
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +73,18 @@ func (t *stream) exchange(blob *pluginv1.Blob, of *streams) (*pluginv1.Blob, err
 	return answer, nil
 }
 
-// take returns a stream to g, which giveBack gets or the caller cancels.
-func (s *streams) take(g *generation) (*stream, error) {
+// take returns a stream to g, which giveBack gets or the caller cancels. ctx bounds its
+// opening, for which gRPC may have to connect again, and not its life.
+func (s *streams) take(ctx context.Context, g *generation) (*stream, error) {
 	if t := s.takeIdle(g.number); t != nil {
 		return t, nil
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	opened, err := pluginv1.NewSerializerClient(g.conn).Transcode(ctx)
+	streamed, cancel := context.WithCancel(context.Background())
+	stop := context.AfterFunc(ctx, cancel)
+	opened, err := pluginv1.NewSerializerClient(g.conn).Transcode(streamed)
+	if !stop() {
+		err = ctx.Err()
+	}
 	if err != nil {
 		cancel()
 		return nil, err

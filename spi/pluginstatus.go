@@ -4,7 +4,7 @@ package spi
 type PluginStatus struct {
 	Name       string            `json:"name"`
 	Path       string            `json:"path"`
-	State      string            `json:"state"` // "starting", "ready", "draining", "killing", "backoff", "open" or "stopped"
+	State      string            `json:"state"` // "starting", "ready", "killing", "backoff", "open" or "stopped"
 	InState    Duration          `json:"in_state"`
 	PID        int               `json:"pid"`        // 0: there is no process
 	Generation uint64            `json:"generation"` // number of the process, from 1; also how often it was started

@@ -65,7 +65,7 @@ func TestPluginTestRefuses(t *testing.T) {
 }
 
 func TestPluginName(t *testing.T) {
-	for path, want := range map[string]string{"/x/nearest": "nearest", "/x/My_LB.py": "my-lb", "/x/9lives.exe": "lives"} {
+	for path, want := range map[string]string{"/x/nearest": "nearest", "/x/My_LB.py": "my-lb", "/x/9lives.exe": "lives", "./2048": "plugin", "/x/.hidden": "plugin"} {
 		if got := pluginName(path); got != want {
 			t.Errorf("name of %s: got %q, want %q", path, got, want)
 		}

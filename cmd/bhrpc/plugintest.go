@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,11 +103,11 @@ for a load balancer a plan for ten endpoints, which no call waits for.`,
 
 var notInNames = regexp.MustCompile(`[^a-z0-9-]+`)
 
-// pluginName makes the name of a plugin from its path.
+// pluginName makes the name of a plugin from its path: "plugin" where that has no letter.
 func pluginName(path string) string {
 	name, _, _ := strings.Cut(filepath.Base(path), ".")
 	name = strings.TrimLeft(notInNames.ReplaceAllString(strings.ToLower(name), "-"), "-0123456789")
-	return name[:min(len(name), 64)]
+	return cmp.Or(name[:min(len(name), 64)], "plugin")
 }
 
 // conformHost returns the host that a check kills: this program with a command that
