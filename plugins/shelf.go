@@ -67,12 +67,14 @@ func (s *shelf[T]) open(ctx context.Context, name string, with []byte, role stri
 		}
 		return b.value, b.err
 	}
-	select {
-	case <-b.opened:
-		return b.value, b.err
-	case <-ctx.Done():
-		return value, status.FromContextError(ctx.Err()).Err()
+	if !isClosed(b.opened) {
+		select {
+		case <-b.opened:
+		case <-ctx.Done():
+			return value, status.FromContextError(ctx.Err()).Err()
+		}
 	}
+	return b.value, b.err
 }
 
 // close closes everything. Nobody opens or uses it any more.
