@@ -18,6 +18,11 @@ func TestRunFindsWhatRemembers(t *testing.T) {
 	fault{"heartbeat that remembers", nil, "contract heartbeat beat pure", "then"}.found(t)
 }
 
+// Answers that are late are tried for again and again.
+func TestRunFindsWhatIsSlow(t *testing.T) {
+	fault{"plans slowly", func(c *conform.Config) { c.Plugin.CallTimeout = 0 }, "call_timeout", "no answer within 200ms"}.found(t)
+}
+
 // What stays behind is waited for before it is a fault.
 func TestRunFindsWhatStays(t *testing.T) {
 	t.Cleanup(func() { killChildren(t) })
