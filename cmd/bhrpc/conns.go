@@ -31,7 +31,12 @@ RTT is how long the last one took. CALLS have no answer yet. IN and OUT are byte
 the process has read and written, each with how long AGO the last ones were; SIGN is
 how long ago the last sign of life was, which a heartbeat of the peer's own is not.
 A process with control: off is not shown.`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("conns looks at the processes of this user, not at %q; --pid chooses one of them, and bhrpc ls ADDRESS asks a provider what it serves", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("pid") && pid <= 0 {
 				return fmt.Errorf("--pid %d is not the number of a process", pid)

@@ -83,7 +83,7 @@ func TestConnsNone(t *testing.T) {
 		{"JSON", []string{"conns", "--json"}, 0, "[]\n", ""},
 		{"no process", []string{"conns", "--pid", "0"}, 2, "", "bhrpc: --pid 0 is not the number of a process\n"},
 		{"no number", []string{"conns", "--pid", "me"}, 2, "", `bhrpc: invalid argument "me" for "--pid" flag`},
-		{"too many words", []string{"conns", "127.0.0.1:7070"}, 2, "", `bhrpc: unknown command "127.0.0.1:7070" for "bhrpc conns"`},
+		{"too many words", []string{"conns", "127.0.0.1:7070"}, 2, "", `bhrpc: conns looks at the processes of this user, not at "127.0.0.1:7070"; --pid chooses one of them, and bhrpc ls ADDRESS asks`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			status, stdout, stderr := execute(t, "no address", tt.args...)
