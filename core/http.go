@@ -149,7 +149,13 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	first := w.provider.lobby.leave(c)
 	c.asked(1)
 	defer c.asked(-1)
-	if first && !w.provider.introduce(c, [16]byte{}) {
+	if first && !w.provider.introduce(c, [16]byte{}, [16]byte{}) {
+		if w.provider.complaints.allow() {
+			w.provider.cfg.Log.WithField("consumer", c.remote).Warn(errFull.Error())
+		}
+		control := http.NewResponseController(rw)
+		_ = control.SetReadDeadline(time.Now().Add(lastMoment)) // or the rest of a body would be waited for
+		_ = control.SetWriteDeadline(time.Now().Add(w.patience))
 		rw.Header().Set("Connection", "close")
 		w.refuse(rw, http.StatusServiceUnavailable, &spi.Error{Code: spi.Unavailable, Reason: spi.ReasonOverloaded, Message: errFull.Error()})
 		return

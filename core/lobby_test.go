@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"reflect"
 	"strings"
@@ -118,10 +119,14 @@ func TestFull(t *testing.T) {
 		if got := p.ConnCount(); got != 2+16 {
 			t.Errorf("got %d conns, want 18", got)
 		}
+		named := 0
 		for _, e := range w.logs.AllEntries() {
-			if e.Message == "disconnected a consumer" && (e.Data["reason"] != spi.ReasonOverloaded || !strings.Contains(fmt.Sprint(e.Data["cause"]), "provider.max_conns")) {
-				t.Errorf("got %s %v, want the key named", e.Message, e.Data)
+			if e.Level <= logrus.WarnLevel && strings.Contains(fmt.Sprint(e.Message, e.Data["cause"]), "provider.max_conns") && e.Data["consumer"] != nil {
+				named++
 			}
+		}
+		if named < 3+1 {
+			t.Errorf("got the key named in %d lines of the provider's, want one for each that was refused", named)
 		}
 		w.must(one.Close())
 		synctest.Wait()
@@ -130,6 +135,70 @@ func TestFull(t *testing.T) {
 		w.readAs(three, coretest.TypeResponse)
 		if answer, text := two.ask(t.Context(), "POST", "/echo/Say", `["x"]`); answer.StatusCode != 200 {
 			t.Errorf("got %d %s, want it served", answer.StatusCode, text)
+		}
+	})
+}
+
+// TestFullOfBodies: a request that is refused, and whose body never comes, keeps its
+// connection for a moment only.
+func TestFullOfBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns = 1 }, echo{})
+		one := w.dial("p:1")
+		begin := func() {
+			nc := w.silent("p:1")
+			_, err := nc.Write([]byte("POST /echo/Say HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"))
+			if err == nil {
+				go io.Copy(io.Discard, nc)
+			}
+			synctest.Wait()
+		}
+		for range 100 {
+			begin()
+			if got := p.ConnCount(); got > 1+16 {
+				t.Fatalf("got %d connections, want at most 17", got)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if got := p.ConnCount(); got != 1 {
+			t.Errorf("got %d connections a second later, want 1", got)
+		}
+		for range 5 {
+			begin()
+		}
+		w.must(one.Close()) // its place is free, though those that were refused are there still
+		synctest.Wait()
+		w.dial("p:1")
+	})
+}
+
+// TestFullOfTwins: a place is given up once, by the name of another connection.
+func TestFullOfTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.provider("p:1", func(cfg *core.ProviderConfig) { cfg.MaxConns = 1 }, echo{})
+		name := [16]byte{9}
+		say := func(h coretest.Hello) error {
+			nc, err := w.network.Dial(t.Context(), "p:1")
+			w.must(err)
+			w.Cleanup(func() { nc.Close() })
+			h.Serializers = []string{"json"}
+			_, err = coretest.NewPeer(nc).BeConsumer(h)
+			return err
+		}
+		w.must(say(coretest.Hello{Token: name}))
+		if err := say(coretest.Hello{Token: name, Supersedes: name}); err == nil {
+			t.Error("got a twin that takes its own place let in, want it refused")
+		}
+		w.must(say(coretest.Hello{Token: [16]byte{8}, Supersedes: name}))
+		if err := say(coretest.Hello{Token: [16]byte{7}, Supersedes: name}); err == nil {
+			t.Error("got a place given up twice, want it once")
+		}
+		synctest.Wait()
+		if list := p.Conns(); len(list) != 1 {
+			t.Errorf("got %+v, want one connection", list)
 		}
 	})
 }

@@ -250,48 +250,64 @@ func isTemporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// guests is how many connections may introduce themselves beyond max_conns, since they
-// may be there to take the place of others.
+// guests is how many connections there may be beyond max_conns: they may be there to take
+// the place of others, or have ended and are being cleaned up.
 const guests = 16
 
-// makeRoom waits until one more connection may be accepted. If there are too many, the
-// one that has been silent longest gives way; if there is none, introduce decides.
-func (p *Provider) makeRoom() {
+// makeRoom waits until one more connection may be accepted, and reports whether it may.
+// If there are too many, the one that has been silent longest gives way; if all have
+// introduced themselves, a few more may do so, and introduce decides.
+func (p *Provider) makeRoom() bool {
 	for {
 		p.mu.Lock()
 		all := len(p.conns)
 		p.mu.Unlock()
-		silent, known := p.lobby.len(), int(p.introduced.Load())
-		if silent < p.cfg.MaxHandshakes && (all < p.cfg.MaxConns || known >= p.cfg.MaxConns && silent < guests) {
-			return
+		known, most := int(p.introduced.Load()), p.cfg.MaxConns
+		if known >= most {
+			most += guests
+		}
+		if all < most && p.lobby.len() < p.cfg.MaxHandshakes {
+			return true
 		}
 		oldest, wait := p.lobby.giveWay(p.cfg.HandshakeTimeout.D())
 		switch {
 		case wait > 0:
 			if !sleep(p.announceCtx, wait) {
-				return // and adopt closes it
+				return true // and adopt closes it
 			}
 		case oldest == nil:
-			return
+			return all < p.cfg.MaxConns+guests
 		default:
 			oldest.close(errCrowded)
-			return
+			return true
 		}
 	}
 }
 
 // introduce counts a connection, until its end, as one that has introduced itself, and
-// reports whether it may stay: there is a place, or it has taken that of another.
-func (p *Provider) introduce(c *providerConn, supersedes [16]byte) bool {
+// reports whether it may stay: there is a place, or another one, that its consumer has
+// given up, gives it its own.
+func (p *Provider) introduce(c *providerConn, token, supersedes [16]byte) bool {
 	if !c.stage.CompareAndSwap(stageSilent, stageIntroduced) {
 		return true // it ends
 	}
-	return int(p.introduced.Add(1)) <= p.cfg.MaxConns || p.names.has(supersedes)
+	taken := p.names.yields(supersedes, token)
+	if int(p.introduced.Add(1)) <= p.cfg.MaxConns || taken {
+		return true
+	}
+	c.closing(errFull) // it counts no longer, however long its end takes
+	return false
 }
 
 // adopt runs a connection.
 func (p *Provider) adopt(nc net.Conn) {
-	p.makeRoom()
+	if !p.makeRoom() {
+		_ = nc.Close()
+		if p.complaints.allow() {
+			p.cfg.Log.WithField("consumer", nameOf(nc.RemoteAddr())).Warn(errFull.Error())
+		}
+		return
+	}
 	tuneSocket(nc, p.pulse.userTimeout(p.cfg.WriteTimeout))
 	c := newProviderConn(p, nc)
 	p.mu.Lock()

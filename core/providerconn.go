@@ -36,6 +36,7 @@ type providerConn struct {
 	maxMessage, maxMetadata uint64    // what the consumer takes
 	token                   [16]byte  // the consumer's name for this connection
 	supersedes              *[16]byte // and for the one that it takes the place of, until that is gone; nil: none
+	yielded                 bool      // its place is another's; guarded by Provider.names
 
 	mu       sync.Mutex
 	requests map[uint64]*handlerContext // accepted and not answered, by id; nil: none
@@ -75,7 +76,7 @@ func newProviderConn(p *Provider, nc net.Conn) *providerConn {
 
 func (c *providerConn) opened(peer wire.HelloBody) error {
 	c.provider.lobby.leave(c)
-	if !c.provider.introduce(c, peer.Supersedes) {
+	if !c.provider.introduce(c, peer.Token, peer.Supersedes) {
 		_ = c.refuse(wire.GoAwayOverloaded, errFull.Error())
 		return errFull
 	}

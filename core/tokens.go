@@ -26,11 +26,17 @@ func (t *tokens) enter(c *providerConn) (old *providerConn) {
 	return old
 }
 
-// has reports whether there is a connection of that name.
-func (t *tokens) has(name [16]byte) bool {
+// yields reports whether the connection of a name gives its place to the one of another.
+// It does so once. No name, zero, is nobody's.
+func (t *tokens) yields(name, to [16]byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.conns[name] != nil
+	old := t.conns[name]
+	if name == [16]byte{} || name == to || old == nil || old.yielded {
+		return false
+	}
+	old.yielded = true
+	return true
 }
 
 func (t *tokens) leave(c *providerConn) {
