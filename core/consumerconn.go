@@ -20,7 +20,7 @@ type consumerConn struct {
 	ready    chan struct{} // closed when the provider's HELLO was seen
 	gone     chan struct{} // closed when everything is cleaned up
 
-	attempt int       // to connect, that made it; 0: the first there was
+	attempt int       // to connect, that made it; 0: the first that there was
 	downAt  time.Time // since when there was no connection; zero with that
 
 	// From the provider's HELLO; read-only once ready is closed.
@@ -63,8 +63,7 @@ func (c *consumerConn) opened(peer wire.HelloBody) error {
 	return nil
 }
 
-// watched tells of a connection that takes the place of another, before anybody can
-// learn of its end.
+// watched tells of a connection that was lacking, before anybody can learn of its end.
 func (c *consumerConn) watched() {
 	if c.attempt > 0 {
 		c.heart.report(Reconnected{c.event(), c.attempt, time.Since(c.downAt)})

@@ -438,6 +438,29 @@ func sync2(asked, leave chan bool) func() {
 	}
 }
 
+// TestHTTPShutdownIsNotTheConsumersEnd: a handler learns who goes.
+func TestHTTPShutdownIsNotTheConsumersEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := newWorld(t), newWatcher()
+		p := w.provider("p:1", nil, s)
+		over := make(chan error, 1)
+		go func() {
+			_, err := w.browser("p:1").Post("http://localhost/watcher/Watch", "", strings.NewReader(`[]`))
+			over <- err
+		}()
+		<-s.entered
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = p.Shutdown(ended)
+		if e := <-s.ended; e.cause != context.Canceled {
+			t.Errorf("got the context ended by %v, want %v", e.cause, context.Canceled)
+		}
+		if err := <-over; err == nil {
+			t.Error("got an answer, want the connection cut")
+		}
+	})
+}
+
 // TestHTTPShutdownRunsOutOfTime cuts what is left.
 func TestHTTPShutdownRunsOutOfTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -146,7 +146,7 @@ func (c *webCall) readBody() *webRefusal {
 // run serves the call and answers it, whatever the handler does.
 func (c *webCall) run() {
 	ctx := &handlerContext{base: c.provider.ctx, call: &c.call, deadline: c.deadline}
-	stop := context.AfterFunc(c.r.Context(), func() { ctx.abandon(ErrPeerGone) })
+	stop := context.AfterFunc(c.r.Context(), func() { ctx.abandon(c.conn.goneFor()) })
 	finished := false
 	defer func() {
 		if !finished {

@@ -85,7 +85,8 @@ type ReconnectAttempt struct {
 	At      time.Time
 }
 
-// Reconnected is a Connected after the first of its endpoint.
+// Reconnected follows a Connected that was not what the endpoint's first attempt led to:
+// after a connection that ended, or attempts that failed.
 type Reconnected struct {
 	ConnID
 	Attempt int           // how many it took

@@ -390,6 +390,19 @@ func (c *providerConn) closing(error) {
 	}
 }
 
+// goneFor is why the handlers of a connection that ends are cancelled: its consumer is
+// gone, unless it is the provider that goes.
+func (c *providerConn) goneFor() error {
+	select {
+	case <-c.ended:
+		if errors.Is(c.cause, errClosed) {
+			return context.Canceled
+		}
+	default:
+	}
+	return ErrPeerGone
+}
+
 // closed cancels the handlers of this consumer. What its last read brought goes to
 // the workers all the same: they count it as over, and run nothing.
 func (c *providerConn) closed(cause error, d *Disconnected) {
@@ -403,12 +416,8 @@ func (c *providerConn) closed(cause error, d *Disconnected) {
 			d.agreed()
 		}
 	}
-	gone := ErrPeerGone
-	if errors.Is(cause, errClosed) { // it is the provider that goes
-		gone = context.Canceled
-	}
 	for _, ctx := range left {
-		ctx.abandon(gone)
+		ctx.abandon(c.goneFor())
 	}
 	for _, p := range c.parts.close() {
 		c.answered(p.request)

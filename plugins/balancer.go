@@ -20,8 +20,11 @@ func (p *Plugin) addBalancer(cat *spi.Catalog, info spi.Info) error {
 	return cat.LoadBalancers.Add(info, func(ctx context.Context, env spi.Env, with []byte) (spi.LoadBalancer, error) {
 		w := wanted{kind: info.Kind, name: info.Name, with: string(with)}
 		number, err := p.prepare(ctx, w)
-		if refused(ctx, err) {
+		switch {
+		case refused(ctx, err):
 			return nil, err
+		case err != nil:
+			env.Log.WithField("plugin", p.cfg.Name).WithError(err).Warn("plugin loadbalancer could not be opened yet")
 		}
 		onFailure := p.standIn(info.Kind)
 		standIn, err := p.openStandIn(ctx, cat, env, onFailure)

@@ -129,9 +129,14 @@ func (p *Plugin) publish(g *generation) {
 }
 
 // await returns a generation that is ready and later than after, which the caller
-// releases; it waits for one until ctx ends or the plugin is closed, and not at all
-// while the next start is due after the deadline of ctx.
+// releases; it waits for one until ctx ends or the plugin is closed.
 func (p *Plugin) await(ctx context.Context, after uint64) (*generation, error) {
+	return p.awaitBy(ctx, after, time.Time{})
+}
+
+// awaitBy is await for who does not wait for a start that is due after by; zero: however
+// late it is.
+func (p *Plugin) awaitBy(ctx context.Context, after uint64, by time.Time) (*generation, error) {
 	for {
 		p.mu.Lock()
 		state, changed, due := p.state, p.changed, p.due
@@ -142,7 +147,7 @@ func (p *Plugin) await(ctx context.Context, after uint64) (*generation, error) {
 		if state == stateStopped {
 			return nil, fmt.Errorf("plugin %q %w", p.cfg.Name, errNotReady)
 		}
-		if deadline, ok := ctx.Deadline(); ok && due.After(deadline) {
+		if !by.IsZero() && due.After(by) {
 			return nil, fmt.Errorf("plugin %q %w; the next start is in %v", p.cfg.Name, errNotReady, time.Until(due).Round(time.Millisecond))
 		}
 		select {

@@ -78,7 +78,7 @@ func plans(t *testing.T, b *balancer) {
 // first process and in those that replace it.
 func TestSlowOpen(t *testing.T) {
 	cfg, _ := asPlugin(t, "opens slowly")
-	cfg.CallTimeout, cfg.Restart = spi.Duration(300*time.Millisecond), quick(100)
+	cfg.CallTimeout, cfg.Restart = spi.Duration(time.Second), quick(100)
 	p, _ := opened(t, cfg)
 	b := openShare(t, p, `{"share":5}`)
 	plans(t, b)

@@ -255,10 +255,11 @@ func isHandshake(line []byte) bool {
 	return string(parts[2]) == "unix" || string(parts[2]) == "tcp"
 }
 
-// hasCertificate reports whether a handshake has a sixth part, which is a certificate.
+// hasCertificate reports whether a handshake has a sixth part that go-plugin takes for a
+// certificate.
 func hasCertificate(line []byte) bool {
 	parts := bytes.SplitN(line, []byte("|"), 7)
-	return len(parts) > 5 && len(parts[5]) > 0
+	return len(parts) > 5 && len(parts[5]) > 50
 }
 
 // endsSoon waits for the end of the process and of what it printed, drainTime for

@@ -89,7 +89,8 @@ func (s *serializer) transcode(direction pluginv1.Blob_Direction, data []byte) (
 	start := time.Now()
 	answer, number, err := s.ask(ctx, direction, data)
 	if lost(err) {
-		g, none := s.plugin.await(ctx, number)
+		deadline, _ := ctx.Deadline()
+		g, none := s.plugin.awaitBy(ctx, number, deadline)
 		switch {
 		case none == nil:
 			g.release()

@@ -103,7 +103,8 @@ func encoded(s spi.Serializer) error {
 // replaced waits until a host has another process than the one of a number. Meanwhile
 // it does what a host does.
 func (r *runner) replaced(f found, p *plugins.Plugin, after uint64, meanwhile func()) (plugins.Process, bool) {
-	limit := r.cfg.Plugin.Filled().StartTimeout.D() + r.cfg.Within
+	filled := r.cfg.Plugin.Filled()
+	limit := filled.StartTimeout.D() + filled.Restart.Base.D() + 5*time.Second + r.cfg.Within // it is found out, ended, and made again
 	late := time.Now().Add(limit)
 	for {
 		if process, ok := p.Process(); ok && process.Generation > after {

@@ -40,8 +40,11 @@ func watchLag() {
 	}
 }
 
-// lag returns the longest of them within the last minute. A machine that stops for so
-// long stops what is measured too, so limits on times grow by it.
+// mostLag bounds what limits grow by, so that something can fail after a long stop too.
+const mostLag = 2 * time.Second
+
+// lag returns the longest of them within the last minute, mostLag at most. A machine that
+// stops for so long stops what is measured too, so limits on times grow by it.
 func lag() time.Duration {
 	lags.Lock()
 	defer lags.Unlock()
@@ -51,5 +54,5 @@ func lag() time.Duration {
 			most = max(most, l.took)
 		}
 	}
-	return most
+	return min(most, mostLag)
 }
