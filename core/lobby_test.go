@@ -186,6 +186,7 @@ func TestFullOfTwins(t *testing.T) {
 			w.Cleanup(func() { nc.Close() })
 			h.Serializers = []string{"json"}
 			_, err = coretest.NewPeer(nc).BeConsumer(h)
+			synctest.Wait() // until its name is known
 			return err
 		}
 		w.must(say(coretest.Hello{Token: name}))
