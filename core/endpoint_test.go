@@ -3,8 +3,10 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,6 +87,42 @@ func TestEndpointForgetsFailures(t *testing.T) {
 			if gap > 200*time.Millisecond {
 				t.Errorf("got %v after a connection that lasted, want at most 200ms", gap)
 			}
+		}
+	})
+}
+
+// A Consumer with many endpoints dials 64 of them at a time.
+func TestDialsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const endpoints = 200
+		var dialling, most, all int
+		var mu sync.Mutex
+		c := newEchoConsumer(t, func(cfg *ConsumerConfig) {
+			cfg.Endpoints = nil
+			for i := range endpoints {
+				cfg.Endpoints = append(cfg.Endpoints, spi.Endpoint{Address: fmt.Sprintf("provider:%d", i)})
+			}
+			cfg.Reconnect.Base, cfg.Reconnect.Cap = spi.Duration(time.Minute), spi.Duration(time.Minute)
+			cfg.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+				mu.Lock()
+				dialling, all = dialling+1, all+1
+				most = max(most, dialling)
+				mu.Unlock()
+				<-ctx.Done()
+				mu.Lock()
+				dialling--
+				mu.Unlock()
+				return nil, ctx.Err()
+			}
+		}, nil)
+		time.Sleep(11 * time.Second) // four times the dial timeout, which none survives
+		mu.Lock()
+		if most != 64 || all != endpoints {
+			t.Errorf("got %d dials at once and %d in all, want 64 and %d", most, all, endpoints)
+		}
+		mu.Unlock()
+		if err := c.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/bhrpc/bhrpc/core"
+	"github.com/bhrpc/bhrpc/core/coretest"
 	"github.com/bhrpc/bhrpc/spi"
 )
 
@@ -84,6 +86,28 @@ func TestOverTCP(t *testing.T) {
 	}
 	if got := served.Load(); got != callers*rounds*6 {
 		t.Errorf("got %d requests through the providers' interceptor, want each call once: %d", got, callers*rounds*6)
+	}
+}
+
+// TestShutdownDoesNotReset: who leaves of its own accord says so by an end of the stream;
+// only what is dead is reset.
+func TestShutdownDoesNotReset(t *testing.T) {
+	w := newWorld(t)
+	p, address := w.overTCP(nil, echo{})
+	nc, err := net.Dial("tcp", address)
+	w.must(err)
+	peer := coretest.NewPeer(nc)
+	defer peer.Close()
+	_, err = peer.BeConsumer(coretest.Hello{Serializers: []string{"json"}})
+	w.must(err)
+	w.must(peer.Write(coretest.Request(1<<20, "echo", "Say", []byte(`"x"`))))
+	ended, cancel := context.WithCancel(t.Context())
+	w.readAs(peer, coretest.TypeResponse)
+	cancel()
+	_ = p.Shutdown(ended) // which does not wait for this consumer's GOAWAY
+	w.readAs(peer, coretest.TypeGoAway)
+	if _, err := peer.Read(); err != io.EOF {
+		t.Errorf("got %v after the GOAWAY, want %v", err, io.EOF)
 	}
 }
 
