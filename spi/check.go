@@ -247,7 +247,7 @@ func (r Raw) given() []byte {
 	return r.JSON
 }
 
-func isNull(document []byte) bool { return string(bytes.TrimSpace(document)) == "null" }
+func isNull(document []byte) bool { return string(bytes.Trim(document, " \t\r\n")) == "null" }
 
 // overlay returns base with over laid on it, both JSON objects with the keys that f
 // describes: objects and maps key by key, everything else whole, so that an element

@@ -147,7 +147,7 @@ func acceptable(document []byte) bool {
 // what is then in force is accepted as well and changes nothing.
 func FuzzRefCheck(f *testing.F) {
 	for _, seed := range []string{
-		``, `null`, ` `, `{}`, `[]`, `3`, `"x"`, `{} {}`, `{"skip":3}`, `{"Skip":3}`, `{"skip":3,"skip":3}`, `{"skip":-1}`, `{"skip":-0}`, `{"skip":1.0}`,
+		``, `null`, "\vnull", ` `, `{}`, `[]`, `3`, `"x"`, `{} {}`, `{"skip":3}`, `{"Skip":3}`, `{"skip":3,"skip":3}`, `{"skip":-1}`, `{"skip":-0}`, `{"skip":1.0}`,
 		`{"zone":"eu1","rate":1e3,"sticky":true,"burst":255,"small":-128}`, `{"interval":"5s","buffer":"1KiB"}`, `{"interval":5,"buffer":5}`,
 		`{"buffer":"B"}`, `{"next":"p2c"}`, `{"next":{"use":"p2c","with":{"a":[1]}}}`, `{"next":{"Use":"p2c"}}`, `{"next":{"with":{"a":1,"a":1}}}`,
 		`{"tls":{"ca":"x"}}`, `{"tls":{"CA":"x"}}`, `{"tls":null,"weights":null}`, `{"weights":{"a":1,"":2}}`, `{"weights":{"a":1,"a":2}}`, `{"weights":[1]}`,
