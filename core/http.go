@@ -149,19 +149,18 @@ func (w *webServer) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	first := w.provider.lobby.leave(c)
 	c.asked(1)
 	defer c.asked(-1)
+	control := http.NewResponseController(rw)
+	_ = control.SetWriteDeadline(time.Now().Add(w.patience)) // of small answers; larger ones set their own
+	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if first && !w.provider.introduce(c, [16]byte{}, [16]byte{}) {
 		if w.provider.complaints.allow() {
 			w.provider.cfg.Log.WithField("consumer", c.remote).Warn(errFull.Error())
 		}
-		control := http.NewResponseController(rw)
 		_ = control.SetReadDeadline(time.Now().Add(lastMoment)) // or the rest of a body would be waited for
-		_ = control.SetWriteDeadline(time.Now().Add(w.patience))
 		rw.Header().Set("Connection", "close")
 		w.refuse(rw, http.StatusServiceUnavailable, &spi.Error{Code: spi.Unavailable, Reason: spi.ReasonOverloaded, Message: errFull.Error()})
 		return
 	}
-	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(w.patience)) // of small answers; larger ones set their own
-	rw.Header().Set("X-Content-Type-Options", "nosniff")
 	if !w.hostAllowed(r.Host) {
 		w.refuse(rw, http.StatusForbidden, &spi.Error{Code: spi.PermissionDenied, Reason: "host", Message: fmt.Sprintf("%q is not a name of this provider", shorten(r.Host, maxName)),
 			Hint: "use its IP address, or add the name to the key provider.http.hosts"})

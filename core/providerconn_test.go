@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -254,4 +255,28 @@ func TestHandshakeBoundsThePeersLimits(t *testing.T) {
 			t.Errorf("the consumer believes %d and %d, want %d", peer.MaxMessage, peer.MaxMetadata, mostMessage)
 		}
 	})
+}
+
+// TestGoneFor: handlers learn who goes, the consumer or the provider.
+func TestGoneFor(t *testing.T) {
+	for _, tt := range []struct {
+		when  string
+		cause error // nil: the connection has not ended
+		want  error
+	}{
+		{"while it is open", nil, ErrPeerGone},
+		{"at the consumer's end", io.EOF, ErrPeerGone},
+		{"at a shutdown", errClosed, context.Canceled},
+		{"at a shutdown before anything was said", errLeaving, context.Canceled},
+	} {
+		var c providerConn
+		c.ended = make(chan struct{})
+		if tt.cause != nil {
+			c.cause = tt.cause
+			close(c.ended)
+		}
+		if got := c.goneFor(); got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.when, got, tt.want)
+		}
+	}
 }

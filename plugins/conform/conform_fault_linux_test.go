@@ -23,6 +23,16 @@ func TestRunFindsWhatIsSlow(t *testing.T) {
 	fault{"plans slowly", func(c *conform.Config) { c.Plugin.CallTimeout = 0 }, "call_timeout", "no answer within 200ms"}.found(t)
 }
 
+// Serializers are asked by many at once, and about large texts.
+func TestRunFindsWhatManyFind(t *testing.T) {
+	for _, tt := range []fault{
+		{"one at a time", nil, "contract serializer own-json many-callers", "64 callers at once: "},
+		{"panics at what is large", nil, "contract serializer own-json large", "a text of 15 MiB: got "},
+	} {
+		t.Run(tt.role, tt.found)
+	}
+}
+
 // What stays behind is waited for before it is a fault.
 func TestRunFindsWhatStays(t *testing.T) {
 	t.Cleanup(func() { killChildren(t) })

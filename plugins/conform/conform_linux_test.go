@@ -155,7 +155,7 @@ func TestRunPassesSerializer(t *testing.T) {
 	if !report.Passed {
 		t.Errorf("got\n%s\nwant PASS", &text)
 	}
-	for _, want := range []string{"contract serializer own-json concurrent", "contract serializer own-json large"} {
+	for _, want := range []string{"contract serializer own-json many-callers", "contract serializer own-json large"} {
 		if !slices.ContainsFunc(report.Checks, func(c conform.Check) bool { return c.Name == want }) {
 			t.Errorf("checks: got none called %q", want)
 		}

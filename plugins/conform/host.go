@@ -126,7 +126,7 @@ const (
 
 // concurrently lets many callers make an exchange at once.
 func (r *runner) concurrently(kind, name string, exchange func() error) {
-	r.check(strings.Join([]string{"contract", kind, name, "concurrent"}, " "), 1, func(f found) {
+	r.check(strings.Join([]string{"contract", kind, name, "many-callers"}, " "), 1, func(f found) {
 		errs := make([]error, callers)
 		var all sync.WaitGroup
 		for i := range errs {

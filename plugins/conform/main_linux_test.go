@@ -59,11 +59,9 @@ var roles = map[string]func(){
 		}))
 		must(plugins.Serve(cat))
 	},
-	"serializer": func() {
-		cat := spi.NewCatalog()
-		must(spi.Register(cat.Serializers, "own-json", "JSON again.", config{}, func(context.Context, spi.Env, config) (spi.Serializer, error) { return ownJSON{}, nil }))
-		must(plugins.Serve(cat))
-	},
+	"serializer":              func() { serveSerializer(ownJSON{}) },
+	"one at a time":           func() { serveSerializer(&jealous{}) },
+	"panics at what is large": func() { serveSerializer(small{}) },
 	"panics at many": func() {
 		serve("even", "Panics.", func(stats spi.Stats) (spi.Plan, error) {
 			if len(stats.Endpoints) > 500 {
@@ -146,6 +144,38 @@ func (ownJSON) Decode(data []byte, v any) error {
 		return errors.New("something follows")
 	}
 	return nil
+}
+
+// serveSerializer brings one serializer.
+func serveSerializer(s spi.Serializer) {
+	cat := spi.NewCatalog()
+	must(spi.Register(cat.Serializers, "own-json", "JSON again.", config{}, func(context.Context, spi.Env, config) (spi.Serializer, error) { return s, nil }))
+	must(plugins.Serve(cat))
+}
+
+// jealous is a serializer that more than four may not use at once.
+type jealous struct {
+	ownJSON
+	users atomic.Int64
+}
+
+func (j *jealous) Append(dst []byte, v any) ([]byte, error) {
+	defer j.users.Add(-1)
+	if j.users.Add(1) > 4 {
+		return nil, errors.New("one after the other, please")
+	}
+	time.Sleep(2 * time.Millisecond) // it takes its time
+	return j.ownJSON.Append(dst, v)
+}
+
+// small is a serializer that panics at what is large.
+type small struct{ ownJSON }
+
+func (s small) Append(dst []byte, v any) ([]byte, error) {
+	if text, ok := v.(string); ok && len(text) > 1<<20 {
+		panic("too large")
+	}
+	return s.ownJSON.Append(dst, v)
 }
 
 func evenly(stats spi.Stats) (spi.Plan, error) {
